@@ -1,0 +1,490 @@
+import gc
+import os
+import threading
+import time
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from unittest import mock
+
+from django.db import (
+    ConnectionHandler,
+    OperationalError,
+    close_old_connections,
+    connection,
+    connections,
+    transaction,
+)
+from django.test import TransactionTestCase
+from django.test.utils import ignore_warnings, tag
+
+from .models import Item
+
+try:
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3
+except ImportError:
+    is_psycopg3 = False
+
+
+class ThreadConnectionsTestCase(TransactionTestCase):
+    available_apps = ["thread_connections"]
+    databases = {"default", "other"}
+
+    # Seconds that a server is given to end the sessions of closed connections.
+    grace_period = 3
+
+    def setUp(self):
+        if connection.vendor == "sqlite" and connection.is_in_memory_db():
+            self.skipTest("Threads can't write to an in-memory database concurrently.")
+        # Without garbage collection, what a thread leaves open stays open.
+        self.addCleanup(gc.enable)
+        gc.collect()
+        gc.disable()
+        self.assertOpenConnections(0)
+
+    def tearDown(self):
+        # Close what is left open, or the test databases can't be destroyed.
+        gc.collect()
+
+    def count_open_connections(self, alias="default"):
+        """
+        Return the number of connections to the database, as its server sees
+        it, other than the current thread's.
+        """
+        conn = connections[alias]
+        with conn.cursor() as cursor:
+            if conn.vendor == "postgresql":
+                cursor.execute(
+                    "SELECT pid FROM pg_stat_activity WHERE pid != pg_backend_pid() "
+                    "AND datname = current_database() "
+                    "AND backend_type = 'client backend'"
+                )
+                return len(cursor.fetchall())
+            if conn.vendor == "mysql":
+                cursor.execute("SHOW PROCESSLIST")
+                sessions = [
+                    session_id
+                    for session_id, _, _, db_name, *_ in cursor.fetchall()
+                    if db_name == conn.settings_dict["NAME"]
+                ]
+                return len(sessions) - 1
+        # There's no server that keeps a list of SQLite's connections, but each
+        # has a file descriptor of the database's file.
+        database = os.stat(conn.settings_dict["NAME"])
+        count = 0
+        for fd in os.listdir("/dev/fd"):
+            try:
+                count += os.path.samestat(os.fstat(int(fd)), database)
+            except OSError:
+                # This was the file descriptor of listdir().
+                pass
+        return count - 1
+
+    def assertOpenConnections(self, expected, alias="default"):
+        """
+        The list of a server lags behind: wait for the expected number of
+        connections for a while.
+        """
+        deadline = time.monotonic() + self.grace_period
+        while (count := self.count_open_connections(alias)) != expected:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+        self.assertEqual(count, expected, f"open connections to {alias!r}")
+
+    def run_threads(self, target, number=10):
+        """Run the target in threads at the same time. Return its results."""
+        results = []
+        threads = [
+            threading.Thread(target=lambda: results.append(target()))
+            for _ in range(number)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
+
+    def run_thread(self, target):
+        """Run the target in a thread of its own. Return its result."""
+        [result] = self.run_threads(target, number=1)
+        return result
+
+    def connect(self, alias="default"):
+        """Open the current thread's connection and return it."""
+        conn = connections[alias]
+        conn.ensure_connection()
+        self.addCleanup(self.close, conn)
+        return conn
+
+    def close(self, conn):
+        """Close a connection, whichever thread created it."""
+        conn.inc_thread_sharing()
+        try:
+            conn.close()
+        finally:
+            conn.dec_thread_sharing()
+
+    def is_usable(self):
+        """Whether the current thread's connection is usable."""
+        return connection.is_usable()
+
+
+@tag("regression")
+class EndedThreadsTests(ThreadConnectionsTestCase):
+    """Threads don't leave open connections behind (#9878)."""
+
+    def save(self):
+        Item.objects.create(name="item")
+
+    def test_threads(self):
+        """200 threads that save an object leave no connection open."""
+        self.run_threads(self.save, number=200)
+        self.assertEqual(Item.objects.count(), 200)
+        self.assertOpenConnections(0)
+
+    def test_threads_with_garbage_collection(self):
+        """
+        It doesn't depend on the garbage collector, which finds some of the
+        ended threads' connections.
+        """
+        # The threshold of runtests.py is higher than Python's.
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
+        gc.set_threshold(700, 10, 10)
+        gc.enable()
+        self.run_threads(self.save, number=200)
+        gc.disable()
+        self.assertEqual(Item.objects.count(), 200)
+        self.assertOpenConnections(0)
+
+    def test_closed_before_join_returns(self):
+        for _ in range(20):
+            conn = self.run_thread(self.connect)
+            self.assertIsNone(conn.connection)
+        self.assertOpenConnections(0)
+
+    def test_exception(self):
+        def save_and_fail():
+            self.save()
+            raise ValueError
+
+        with mock.patch("threading.excepthook") as excepthook:
+            self.run_threads(save_and_fail)
+        self.assertEqual(excepthook.call_count, 10)
+        self.assertOpenConnections(0)
+
+    def test_traceback_is_kept(self):
+        """A connection is closed even if there are references to its frames."""
+
+        def save_and_fail():
+            try:
+                conn = self.connect()
+                self.save()
+                raise ValueError(conn)
+            except ValueError as e:
+                return e
+
+        exceptions = self.run_threads(save_and_fail)
+        self.assertEqual(len(exceptions), 10)
+        self.assertOpenConnections(0)
+
+    def test_open_transaction(self):
+        """
+        A transaction that is open when the thread ends is rolled back and its
+        on_commit() callbacks aren't called.
+        """
+        callback = mock.Mock()
+
+        def begin():
+            transaction.atomic().__enter__()
+            self.save()
+            transaction.on_commit(callback)
+
+        self.run_thread(begin)
+        self.assertOpenConnections(0)
+        self.assertIs(Item.objects.exists(), False)
+        callback.assert_not_called()
+
+    def test_autocommit_disabled(self):
+        def begin():
+            transaction.set_autocommit(False)
+            self.save()
+
+        self.run_thread(begin)
+        self.assertOpenConnections(0)
+        self.assertIs(Item.objects.exists(), False)
+
+    def test_multiple_databases(self):
+        def save():
+            for alias in self.databases:
+                Item.objects.using(alias).create(name="item")
+
+        self.run_threads(save)
+        for alias in self.databases:
+            with self.subTest(alias=alias):
+                self.assertEqual(Item.objects.using(alias).count(), 10)
+                self.assertOpenConnections(0, alias)
+
+    def test_executor(self):
+        with ThreadPoolExecutor(max_workers=4) as executor:
+            futures = [executor.submit(self.save) for _ in range(20)]
+        for future in futures:
+            future.result()
+        self.assertEqual(Item.objects.count(), 20)
+        self.assertOpenConnections(0)
+
+    def test_timer(self):
+        timers = [threading.Timer(0.01, self.save) for _ in range(10)]
+        for timer in timers:
+            timer.start()
+        for timer in timers:
+            timer.join()
+        self.assertEqual(Item.objects.count(), 10)
+        self.assertOpenConnections(0)
+
+    def test_thread_subclass(self):
+        """A thread may be part of a reference cycle itself."""
+
+        class SavingThread(threading.Thread):
+            def run(thread):
+                thread.this = thread
+                thread.conn = self.connect()
+                self.save()
+
+        threads = [SavingThread() for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(Item.objects.count(), 10)
+        self.assertOpenConnections(0)
+
+    def test_nested_threads(self):
+        def save_in_threads():
+            self.save()
+            self.run_threads(self.save, number=3)
+
+        self.run_threads(save_in_threads, number=3)
+        self.assertEqual(Item.objects.count(), 12)
+        self.assertOpenConnections(0)
+
+    def test_conn_max_age(self):
+        """Persistent connections don't persist beyond their thread."""
+
+        def handle_request():
+            close_old_connections()
+            self.save()
+            return self.connect()
+
+        for max_age in [0, 600, None]:
+            with (
+                self.subTest(max_age=max_age),
+                mock.patch.dict(connection.settings_dict, CONN_MAX_AGE=max_age),
+            ):
+                conns = self.run_threads(handle_request)
+                self.assertEqual(
+                    {conn.close_at is None for conn in conns}, {max_age is None}
+                )
+                self.assertOpenConnections(0)
+
+    def connect_and_fail_to_close(self, alias, exception):
+        """
+        Open all connections of the current thread and return them. Closing the
+        one with the given alias raises an exception.
+        """
+        conns = [self.connect(alias) for alias in self.databases]
+        conn = connections[alias]
+        close = conn._close
+
+        def _close():
+            close()
+            raise exception
+
+        conn._close = _close
+        self.addCleanup(delattr, conn, "_close")
+        return conns
+
+    @mock.patch("sys.unraisablehook")
+    def test_database_error_while_closing(self, unraisablehook):
+        """
+        An error of the database doesn't keep the other connections from being
+        closed.
+        """
+        exception = connection.Database.OperationalError()
+        for alias in self.databases:
+            with self.subTest(alias=alias):
+                conns = self.run_thread(
+                    lambda: self.connect_and_fail_to_close(alias, exception)
+                )
+                self.assertEqual([conn.connection for conn in conns], [None, None])
+                unraisablehook.assert_not_called()
+
+    def test_other_error_while_closing(self):
+        """
+        An error that isn't the database's doesn't keep the other connections
+        from being closed either, but it's reported.
+        """
+        exception = ValueError()
+        for alias in self.databases:
+            with (
+                self.subTest(alias=alias),
+                mock.patch("sys.unraisablehook") as unraisablehook,
+            ):
+                conns = self.run_thread(
+                    lambda: self.connect_and_fail_to_close(alias, exception)
+                )
+                self.assertEqual([conn.connection for conn in conns], [None, None])
+                unraisablehook.assert_called_once()
+                [unraisable] = unraisablehook.call_args.args
+                self.assertIs(unraisable.exc_value, exception)
+
+    @unittest.skipUnless(
+        connection.vendor == "postgresql" and is_psycopg3, "psycopg 3 specific test."
+    )
+    def test_pool(self):
+        """A pool of 4 connections serves 12 threads, one after another."""
+        conn = connections["other"]
+        # The current thread's connection isn't in the pool.
+        conn.close()
+        pool_options = {"min_size": 0, "max_size": 4, "timeout": 1}
+
+        def save():
+            try:
+                Item.objects.using("other").create(name="item")
+            except OperationalError as e:
+                return e
+
+        with mock.patch.dict(conn.settings_dict["OPTIONS"], pool=pool_options):
+            try:
+                errors = [self.run_thread(save) for _ in range(12)]
+            finally:
+                conn.close_pool()
+        self.assertEqual(errors, [None] * 12)
+        self.assertEqual(Item.objects.using("other").count(), 12)
+
+
+class UnaffectedConnectionsTests(ThreadConnectionsTestCase):
+    """The end of a thread doesn't close what isn't the thread's own."""
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.assertOpenConnections, 0)
+
+    def test_running_thread(self):
+        """An idle thread's connection remains open."""
+        with ThreadPoolExecutor(max_workers=1) as executor:
+            executor.submit(self.connect).result()
+            for _ in range(3):
+                self.run_thread(Item.objects.count)
+            gc.collect()
+            self.assertOpenConnections(1)
+            self.assertIs(executor.submit(self.is_usable).result(), True)
+            executor.submit(connections.close_all).result()
+
+    def test_shared_connection(self):
+        """
+        A shared connection may still be used when the thread that created it
+        has ended.
+        """
+
+        def share():
+            conn = self.connect()
+            conn.inc_thread_sharing()
+            return conn
+
+        conn = self.run_thread(share)
+        self.assertIs(conn.is_usable(), True)
+        conn.close()
+        conn.dec_thread_sharing()
+
+    def test_connection_of_another_thread(self):
+        conn = self.connect()
+
+        def use():
+            connections["default"] = conn
+            return Item.objects.count()
+
+        conn.inc_thread_sharing()
+        try:
+            self.assertEqual(self.run_thread(use), 0)
+        finally:
+            conn.dec_thread_sharing()
+        self.assertIs(connection.is_usable(), True)
+
+    def test_replaced_connection(self):
+        def replace():
+            conn = self.connect()
+            connections["default"] = conn.copy()
+            return conn, self.connect()
+
+        replaced, replacement = self.run_thread(replace)
+        self.assertIs(replaced.is_usable(), True)
+        self.close(replaced)
+        self.close(replacement)
+
+    def test_deleted_connection(self):
+        def delete():
+            conn = self.connect()
+            del connections["default"]
+            return conn
+
+        conn = self.run_thread(delete)
+        self.assertIs(conn.is_usable(), True)
+        self.close(conn)
+
+    def test_created_connection(self):
+        def create():
+            conn = connections.create_connection("default")
+            conn.ensure_connection()
+            return conn
+
+        conn = self.run_thread(create)
+        self.assertIs(conn.is_usable(), True)
+        self.close(conn)
+
+    def test_deleted_handler(self):
+        """A connection may be used after its handler is gone."""
+        handler = ConnectionHandler(deepcopy(connections.settings))
+        conn = handler["default"]
+        conn.ensure_connection()
+        del handler
+        self.assertIs(conn.is_usable(), True)
+        conn.close()
+
+    def test_closed_in_transaction(self):
+        """A connection isn't closed again."""
+
+        def close():
+            transaction.atomic().__enter__()
+            conn = self.connect()
+            conn.close()
+            conn._close = mock.Mock()
+            return conn
+
+        conn = self.run_thread(close)
+        conn._close.assert_not_called()
+
+    def test_no_dummy_threads(self):
+        """
+        Nothing that is called in an ended thread makes it appear to be alive.
+        """
+        threads = threading.enumerate()
+        self.run_threads(self.connect)
+        gc.collect()
+        self.assertEqual(threading.enumerate(), threads)
+
+    @unittest.skipUnless(hasattr(os, "fork"), "Forking is required.")
+    # Forking a process with multiple threads is deprecated in Python 3.12+.
+    @ignore_warnings(category=DeprecationWarning)
+    def test_fork(self):
+        """
+        Threads don't exist in a child process. Their connections belong to the
+        parent process.
+        """
+        with ThreadPoolExecutor(max_workers=1) as executor:
+            executor.submit(self.connect).result()
+            if (pid := os.fork()) == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+            self.assertIs(executor.submit(self.is_usable).result(), True)
+            executor.submit(connections.close_all).result()
