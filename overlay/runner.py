@@ -1,0 +1,70 @@
+"""Run Django's own test runner in a Django tree, on a chosen database."""
+
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from overlay import ROOT
+from overlay.errors import OverlayError
+from overlay.processes import run
+
+# What is imported, and the extra of this project that brings it.
+PACKAGES = {"asgiref": "django", "sqlparse": "django", "xmlrunner": "django"}
+DRIVERS = {
+    "sqlite": {},
+    "mysql": {"MySQLdb": "mysql"},
+    "postgres": {"psycopg": "postgres"},
+}
+
+
+def require_packages(db: str) -> None:
+    """Raise OverlayError if this Python lacks what Django's tests need for `db`."""
+    needed = PACKAGES | DRIVERS[db]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        extras = ",".join(dict.fromkeys(needed.values()))
+        raise OverlayError(
+            f"This Python lacks {', '.join(missing)}: in {ROOT} run "
+            f"`{sys.executable} -m pip install --editable '.[{extras}]'`."
+        )
+
+
+def run_tests(
+    tree: Path,
+    settings: str,
+    labels: Sequence[str],
+    options: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    report: Path | None = None,
+    output: Path | None = None,
+    timeout: float | None = None,
+) -> int:
+    """Run the tests that `labels` name in `tree`; return the runner's exit code.
+
+    `settings` says which of settings/test_*.py. `options` are the runner's; `env` is
+    added to the environment. With `report` a JUnit file is written there. See
+    overlay.processes.run for `output` and `timeout`.
+    """
+    added = {
+        "PYTHONPATH": f"{tree}{os.pathsep}{ROOT}",
+        "PYTHONDONTWRITEBYTECODE": "1",  # the tree may be the user's
+        **env,
+    }
+    if report:
+        added["OVERLAY_REPORT"] = str(report)
+    # In one process, unless `options` say otherwise: tests that count the connections
+    # of a server would see those of the other processes, too.
+    command = [sys.executable, "runtests.py", f"--settings=settings.test_{settings}"]
+    command += ["--parallel=1", "--noinput", *labels, *options]
+    with tempfile.TemporaryDirectory(prefix="overlay-") as scratch:
+        return run(
+            command,
+            cwd=tree / "tests",
+            env={**os.environ, **added, "TMPDIR": scratch},
+            output=output,
+            timeout=timeout,
+        )

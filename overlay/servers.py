@@ -1,0 +1,239 @@
+"""Databases to run tests on: private throwaway servers, or the user's own.
+
+A private server listens on a socket in a scratch folder only, so that no port has to be
+found and nobody else can reach it. It keeps nothing safe (no fsync) and is gone, with
+its folder, when the `with` block ends; after SIGKILL of this process only the folder
+stays.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import mirakuru
+from mirakuru.exceptions import ExecutorError
+
+from overlay.errors import OverlayError
+from overlay.processes import dies_with_parent, ends_on_signals
+
+# What settings/ read. A user names a server by one of the first; the others go with it.
+VARIABLES = {
+    "mysql": (
+        ("MYSQL_UNIX_SOCKET", "MYSQL_HOST"),
+        ("MYSQL_TCP_PORT", "MYSQL_USER", "MYSQL_PASSWORD"),
+    ),
+    "postgres": (("PGHOST",), ("PGPORT", "PGUSER", "PGPASSWORD")),
+}
+# Where their programs are, below /, when they are not on the user's PATH.
+FOLDERS = {
+    "mysql": ["usr/sbin", "usr/local/sbin", "usr/libexec"],
+    "postgres": ["usr/lib/postgresql/*/bin", "usr/pgsql-*/bin"],
+}
+PACKAGES = {
+    "mysql": "MariaDB or MySQL (Debian and Ubuntu: "
+    "apt-get install mariadb-server-core mariadb-client-core)",
+    "postgres": "PostgreSQL (Debian and Ubuntu: apt-get install postgresql)",
+}
+PATIENCE = 60.0  # seconds to start, or to stop
+
+
+class Recipe(NamedTuple):
+    """How to start a server whose data folder is ready, and how to reach it."""
+
+    command: Sequence[str]
+    stop_signal: int
+    environment: dict[str, str]
+
+
+@contextmanager
+def server(db: str, *, max_connections: int = 400) -> Iterator[dict[str, str]]:
+    """Yield the environment variables by which settings/ find a server for `db`.
+
+    `db` is "sqlite" (no server, no variables), "mysql" or "postgres". A server that the
+    user names (`VARIABLES`) is used as it is; otherwise a private one is started, which
+    accepts `max_connections`. SIGTERM and SIGHUP end the block as Ctrl-C does. Raises
+    OverlayError if no server is installed, or if it does not start or stay up.
+    """
+    with ends_on_signals():
+        if db == "sqlite":
+            yield {}
+        elif named := _named_by_user(db):
+            yield named
+        else:
+            prepare = {"mysql": _mysql, "postgres": _postgres}[db]
+            with _scratch_folder() as folder:
+                recipe = prepare(folder, max_connections)
+                with _running(recipe, folder / "log"):
+                    yield recipe.environment
+
+
+def _named_by_user(db: str) -> dict[str, str]:
+    hosts, others = VARIABLES[db]
+    if not any(os.environ.get(name) for name in hosts):
+        return {}
+    return {name: os.environ.get(name, "") for name in hosts + others}
+
+
+@contextmanager
+def _running(recipe: Recipe, log: Path) -> Iterator[None]:
+    with log.open("w") as sink:
+        process = _Server(recipe, log, sink)
+        try:
+            process.start()
+            yield
+        except ExecutorError as error:
+            raise _not_running(recipe.command[0], "did not come up", log) from error
+        finally:
+            try:
+                process.stop()
+            except ExecutorError as error:
+                raise _not_running(recipe.command[0], "crashed", log) from error
+
+
+class _Server(mirakuru.Executor):
+    """A server is up when its log says so: it takes connections before it answers."""
+
+    def __init__(self, recipe: Recipe, log: Path, sink: IO[str]) -> None:
+        super().__init__(
+            dies_with_parent(recipe.command, user=_unprivileged()),
+            cwd=str(log.parent),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            stop_signal=recipe.stop_signal,
+            timeout=PATIENCE,
+            sleep=0.02,
+            envvars={"LC_ALL": "C"},
+        )
+        self.log = log
+
+    def pre_start_check(self) -> bool:
+        return False  # the scratch folder is new
+
+    def after_start_check(self) -> bool:
+        text = self.log.read_text(errors="replace")
+        return bool(re.search(r"ready (to accept|for) connections", text))
+
+
+def _mysql(folder: Path, max_connections: int) -> Recipe:
+    program = _program("mysql", "mariadbd", "mysqld")
+    version = _check([program, "--version"], folder)
+    data, socket = folder / "data", folder / "socket"
+    options = [
+        "--no-defaults",  # has to come first
+        f"--datadir={data}",
+        f"--tmpdir={folder}",  # servers tidy up a shared one under each other
+        "--innodb-flush-log-at-trx-commit=0",
+        "--innodb-doublewrite=0",
+    ]
+    if "MariaDB" in version:
+        install = [_program("mysql", "mariadb-install-db"), "--no-defaults"]
+        install += [f"--datadir={data}", f"--tmpdir={folder}", "--skip-test-db"]
+        install += ["--auth-root-authentication-method=normal"]
+        _check(install, folder)
+        options += ["--innodb-log-file-size=8M"]
+    else:
+        options += ["--innodb-redo-log-capacity=8M", "--secure-file-priv=NULL"]
+        _check([program, *options, "--initialize-insecure"], folder)
+        options += ["--mysqlx=OFF"]
+    options += [
+        f"--socket={socket}",
+        f"--pid-file={folder / 'pid'}",
+        f"--max-connections={max_connections}",
+        "--skip-networking",
+        "--skip-log-bin",
+        "--performance-schema=OFF",
+    ]
+    environment = {
+        "MYSQL_UNIX_SOCKET": str(socket),
+        "MYSQL_HOST": "",
+        "MYSQL_TCP_PORT": "",
+        "MYSQL_USER": "root",
+        "MYSQL_PASSWORD": "",
+    }
+    return Recipe([program, *options], signal.SIGTERM, environment)
+
+
+def _postgres(folder: Path, max_connections: int) -> Recipe:
+    # A link on PATH leads to the folder where the server is, too.
+    initdb = Path(_program("postgres", "initdb")).resolve()
+    data = folder / "data"
+    command = [str(initdb), "--no-sync", "--auth=trust", "--username=postgres"]
+    command += ["--encoding=UTF8", "--locale=C", f"--pgdata={data}"]
+    _check(command, folder)
+    options = {
+        "listen_addresses": "",
+        "unix_socket_directories": str(folder),
+        "max_connections": str(max_connections),
+        "fsync": "off",
+        "synchronous_commit": "off",
+        "full_page_writes": "off",
+    }
+    command = [str(initdb.with_name("postgres")), "-D", str(data)]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    environment = {
+        "PGHOST": str(folder),
+        "PGPORT": "5432",
+        "PGUSER": "postgres",
+        "PGPASSWORD": "",
+    }
+    # SIGINT is its fast shutdown; SIGTERM waits for clients to leave.
+    return Recipe(command, signal.SIGINT, environment)
+
+
+def _program(db: str, *names: str) -> str:
+    """Return the path of the first of `names` on PATH or, newest first, in FOLDERS."""
+    folders = sorted(
+        (str(folder) for pattern in FOLDERS[db] for folder in Path("/").glob(pattern)),
+        key=lambda folder: [int(number) for number in re.findall(r"\d+", folder)],
+        reverse=True,
+    )
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *folders])
+    for name in names:
+        if found := shutil.which(name, path=path):
+            return found
+    raise OverlayError(f"No {' or '.join(names)} found: install {PACKAGES[db]}.")
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="overlay-") as name:
+        if user := _unprivileged():
+            shutil.chown(name, user)
+        yield Path(name)
+
+
+def _unprivileged() -> str | None:
+    """Return whom to run a server as: PostgreSQL refuses to run as root."""
+    return "nobody" if os.geteuid() == 0 else None
+
+
+def _check(command: Sequence[str], folder: Path) -> str:
+    """Return what a command of the server's printed; raise OverlayError if it fails."""
+    done = subprocess.run(
+        dies_with_parent(command, user=_unprivileged()),
+        check=False,
+        cwd=folder,
+        env={**os.environ, "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        log = folder / "log"
+        log.write_text(done.stdout)
+        raise _not_running(command[0], "could not set up its data", log)
+    return done.stdout
+
+
+def _not_running(program: str, what: str, log: Path) -> OverlayError:
+    tail = log.read_text(errors="replace").splitlines()[-15:]
+    return OverlayError("\n".join([f"{program} {what}. The end of its log:", *tail]))

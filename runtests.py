@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""Run the regression tests, or Django's own, on patched or stock Django."""
+
+import itertools
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from overlay import CACHE, PATCHES, TESTS, redgreen, trees
+from overlay.errors import OverlayError
+from overlay.runner import DRIVERS, require_packages, run_tests
+from overlay.series import Line, django_version, line_for, lines
+from overlay.servers import server
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--django",
+    metavar="LINE|RELEASE|PATH",
+    help="6.1, or 6.1.3, or a checkout of yours with the tests in it, which is run as "
+    "it is. Default: the newest line that runs on this Python.",
+)
+@click.option("--stock", is_flag=True, help="Leave the patches out.")
+@click.option(
+    "--db",
+    type=click.Choice(list(DRIVERS)),
+    default="sqlite",
+    show_default=True,
+    help="mysql and postgres are private servers, unless MYSQL_HOST or "
+    "MYSQL_UNIX_SOCKET, or PGHOST, names one.",
+)
+@click.option(
+    "--red-green",
+    is_flag=True,
+    help="Run the tests on stock and on patched Django. Fail unless each one that "
+    "claims to be a regression test fails on stock, and all pass when patched.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each of the runs of --red-green may take.",
+)
+@click.argument("words", nargs=-1, metavar="[LABEL]... [-- OPTION...]")
+def main(
+    django: str | None,
+    stock: bool,
+    db: str,
+    red_green: bool,
+    timeout: float,
+    words: tuple[str, ...],
+) -> None:
+    """Run tests with Django's own runner.
+
+    LABEL names tests as that runner wants it, ours or Django's: `backends`,
+    `thread_connections.tests.EndedThreadsTests`. Default: all of ours. Each OPTION is
+    handed to that runner.
+    """
+    labels = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
+    options = words[len(labels) :]
+    if red_green and stock:
+        raise OverlayError("--red-green runs stock Django, too: leave --stock out.")
+    require_packages(db)
+    known = lines(PATCHES)
+    if django and not django[0].isdigit():
+        if red_green or stock:
+            raise OverlayError(
+                "A checkout is run as it is: --red-green and --stock need a release."
+            )
+        tree = Path(django).resolve()
+        line = line_for(django_version(tree), known)
+        trees.require_python(line, line.release)
+        missing = [app for app in line.test_apps if not (tree / "tests" / app).is_dir()]
+        if missing and not labels:
+            raise OverlayError(
+                f"{tree} lacks tests/{missing[0]}: "
+                f"run `django-overlay apply {tree}` first."
+            )
+    else:
+        line, release = trees.choose(django, known)
+        build = partial(trees.build, line, release, tests=TESTS, cache=CACHE)
+        if red_green:
+            sys.exit(prove(build, db, labels or line.test_apps, options, timeout))
+        tree = build(patched=not stock)
+    with server(db) as env:
+        codes = [
+            run_tests(tree, settings, group, options, env=env)
+            for settings, group in by_settings(
+                db, labels or line.test_apps, line
+            ).items()
+        ]
+    code = next(filter(None, codes), 0)
+    sys.exit(code if code >= 0 else 128 - code)  # as a shell does for a signal
+
+
+def by_settings(db: str, labels: Sequence[str], line: Line) -> dict[str, list[str]]:
+    """Return the labels to run with each of the settings for `db`.
+
+    Our tests count connections to SQLite by their files; Django's own are made for
+    databases in memory, and some fail with files.
+    """
+    if db != "sqlite":
+        return {db: list(labels)}
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        is_ours = label.partition(".")[0] in line.test_apps
+        groups.setdefault("sqlite" if is_ours else "sqlite_in_memory", []).append(label)
+    return groups
+
+
+def prove(
+    build: Callable[..., Path],
+    db: str,
+    labels: Sequence[str],
+    options: Sequence[str],
+    timeout: float,
+) -> int:
+    """Print which regression tests are red on stock and green when patched.
+
+    `build(patched=...)` returns a tree. Returns the exit code: 0 if all of them are.
+    """
+    both = {patched: build(patched=patched) for patched in (False, True)}
+
+    def run(patched: bool, tags: list[str], report: Path, output: Path) -> None:
+        run_tests(
+            both[patched],
+            db,
+            labels,
+            [*options, *tags],
+            env=env,
+            report=report,
+            output=output,
+            timeout=timeout,
+        )
+
+    with (
+        server(db) as env,
+        tempfile.TemporaryDirectory(prefix="overlay-") as folder,
+    ):
+        verdicts = redgreen.run_both(run, Path(folder))
+    console = Console()
+    console.print(f"Django {django_version(both[True])}, {db}:", highlight=False)
+    redgreen.show(verdicts, console)
+    return 0 if redgreen.proven(verdicts) else 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""What the settings for Django's runner have in common, whatever the database."""
+
+import os
+
+import django
+
+SECRET_KEY = "needed by tests only"  # noqa: S105
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast
+USE_TZ = False
+if django.VERSION < (6, 0):  # afterwards Django's own tests expect the default
+    DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+
+# runtests.py --red-green reads each test's outcome from this JUnit file.
+if report := os.environ.get("OVERLAY_REPORT"):
+    TEST_RUNNER = "xmlrunner.extra.djangotestrunner.XMLTestRunner"
+    TEST_OUTPUT_DIR, TEST_OUTPUT_FILE_NAME = os.path.split(report)
+
+
+def aliases(**options):
+    """Return DATABASES: two databases of one server, as Django's tests need."""
+    return {
+        "default": {"NAME": "overlay", **options},
+        "other": {"NAME": "overlay_other", **options},
+    }

@@ -1,0 +1,227 @@
+"""runtests.py: what it refuses, what it hands on, and when a test is proven."""
+
+import io
+import re
+import sys
+import unittest
+from pathlib import Path
+
+import pytest
+import xmlrunner
+from click.testing import CliRunner
+from rich.console import Console
+
+from overlay.errors import OverlayError
+from overlay.redgreen import (
+    FAILED,
+    NOT_RUN,
+    PASSED,
+    SKIPPED,
+    Outcome,
+    compare,
+    outcomes,
+    proven,
+    run_both,
+    show,
+)
+from runtests import main
+
+from .conftest import snapshot, write
+
+
+def run(*args: str):
+    return CliRunner().invoke(main, args)
+
+
+@pytest.fixture
+def django(checkout) -> Path:
+    """A user's checkout, whose runner says how it was called and exits with code 3."""
+    # The oldest line runs on every Python that the tool runs on.
+    write(checkout / "django/__init__.py", 'VERSION = (5, 2, 19, "final", 0)\n')
+    write(
+        checkout / "tests/runtests.py",
+        "import pathlib, os, sys\n"
+        "said = pathlib.Path(__file__).parents[2] / 'said'\n"
+        "said.write_text(' '.join([os.environ['PYTHONPATH'], *sys.argv[1:]]))\n"
+        "sys.exit(3)\n",
+    )
+    return checkout
+
+
+def test_a_checkout_is_run_as_it_is_and_its_exit_code_returned(django, tmp_path):
+    before = snapshot(django)
+    assert run("--django", str(django), "basic", "--", "-v", "2").exit_code == 3
+    path, *arguments = (tmp_path / "said").read_text().split()
+    assert path.startswith(f"{django}:")
+    assert arguments[0] == "--settings=settings.test_sqlite_in_memory"
+    assert arguments[-3:] == ["basic", "-v", "2"]
+    assert snapshot(django) == before
+
+
+def test_a_checkout_without_our_tests_has_to_be_patched_first(django):
+    result = run("--django", str(django))
+    assert result.exit_code == 1
+    assert f"run `django-overlay apply {django}` first" in result.output
+
+
+@pytest.mark.parametrize("option", ["--stock", "--red-green"])
+def test_a_checkout_is_neither_patched_nor_unpatched(django, option):
+    result = run("--django", str(django), option)
+    assert result.exit_code == 1
+    assert "A checkout is run as it is" in result.output
+
+
+def test_a_checkout_for_other_pythons_is_refused(django, monkeypatch):
+    monkeypatch.setattr("platform.python_version", lambda: "3.2.1")
+    result = run("--django", str(django), "basic")
+    assert result.exit_code == 1
+    assert re.search(r"needs Python >=3\.\d+; this is 3\.2\.1\.", result.output)
+
+
+def test_what_is_no_django_is_refused(tmp_path):
+    result = run("--django", str(tmp_path), "basic")
+    assert result.exit_code == 1
+    assert "is not a Django source tree" in result.output
+
+
+def test_an_unknown_release_is_refused():
+    result = run("--django", "1.0")
+    assert result.exit_code == 1
+    assert "There is no patch series for Django 1.0" in result.output
+
+
+def test_a_missing_driver_is_refused_with_the_command_that_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "MySQLdb", None)
+    result = run("--db", "mysql")
+    assert result.exit_code == 1
+    assert "lacks MySQLdb" in result.output
+    assert "pip install --editable '.[django,mysql]'" in result.output
+
+
+red, green, skipped = (
+    {"t": Outcome(status, "why")} for status in (FAILED, PASSED, SKIPPED)
+)
+absent: dict = {}
+elsewhere = {"t": Outcome(SKIPPED, "another reason")}
+
+
+@pytest.mark.parametrize(
+    ("stock", "patched", "is_proven"),
+    [
+        (red, green, True),
+        (green, green, False),
+        (red, red, False),
+        (green, red, False),
+        (skipped, green, False),
+        (red, skipped, False),
+        (absent, green, False),
+        (red, absent, False),
+    ],
+)
+def test_a_claim_is_proven_if_red_on_stock_and_green_when_patched(
+    stock, patched, is_proven
+):
+    assert proven(compare((stock, patched), ({}, {}))) is is_proven
+
+
+@pytest.mark.parametrize(
+    ("stock", "patched", "is_right"),
+    [
+        (green, green, True),
+        (skipped, skipped, True),
+        (skipped, elsewhere, False),
+        (red, green, False),
+        (green, red, False),
+        (absent, green, False),
+    ],
+)
+def test_any_other_test_is_green_on_both(stock, patched, is_right):
+    claim = {"claim": red["t"]}, {"claim": green["t"]}
+    assert proven(compare(claim, (stock, patched))) is is_right
+
+
+def test_a_claim_for_another_database_is_skipped_but_proves_nothing():
+    claim = {"claim": red["t"]}, {"claim": green["t"]}
+    with_skipped = ({**claim[0], **skipped}, {**claim[1], **skipped})
+    assert proven(compare(with_skipped, ({}, {})))
+    assert not proven(compare((skipped, skipped), ({}, {})))
+
+
+def test_no_claim_at_all_proves_nothing():
+    assert not proven(compare(({}, {}), (green, green)))
+
+
+class Sample(unittest.TestCase):
+    """Not collected: what a report is made of."""
+
+    __test__ = False
+
+    def test_green(self):
+        pass
+
+    def test_red(self):
+        self.assertEqual([1], [], "open\nconnections")
+
+    def test_error(self):
+        raise OSError("gone")
+
+    def test_subtest_red(self):
+        for number in range(3):
+            with self.subTest(number=number):
+                self.assertNotEqual(number, 1)
+
+    def test_skipped(self):
+        self.skipTest("not here")
+
+    @unittest.expectedFailure
+    def test_expected(self):
+        self.fail()
+
+
+class Broken(unittest.TestCase):
+    __test__ = False
+
+    @classmethod
+    def setUpClass(cls):
+        raise OSError("gone")
+
+    def test_never_runs(self):
+        pass
+
+
+def test_the_outcomes_are_read_from_the_report(tmp_path):
+    report = tmp_path / "report.xml"
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    with report.open("wb") as output:
+        xmlrunner.XMLTestRunner(output=output, stream=io.StringIO()).run(
+            unittest.TestSuite([load(Sample), load(Broken)])
+        )
+    assert outcomes(report) == {
+        f"{__name__}.Sample.test_green": Outcome(PASSED),
+        f"{__name__}.Sample.test_red": Outcome(
+            FAILED, "AssertionError: Lists differ: [1] != []"
+        ),
+        f"{__name__}.Sample.test_error": Outcome(FAILED, "OSError: gone"),
+        f"{__name__}.Sample.test_subtest_red": Outcome(
+            FAILED, "AssertionError: 1 == 1"
+        ),
+        f"{__name__}.Sample.test_skipped": Outcome(SKIPPED, "not here"),
+        f"{__name__}.Sample.test_expected": Outcome(PASSED),
+        f"{__name__}.Broken.setUpClass": Outcome(FAILED, "OSError: gone"),
+    }
+
+
+def test_a_run_without_a_report_is_an_error_that_shows_what_it_said(tmp_path):
+    def crash(patched, options, report, output):
+        output.write_text("Segmentation fault")
+
+    with pytest.raises(OverlayError, match=r"(?s)on stock Django left no report.*Segm"):
+        run_both(crash, tmp_path)
+
+
+def test_each_claim_is_listed_with_both_outcomes_and_why():
+    console = Console(file=io.StringIO(), width=80)
+    show(compare(({"a.T.test_x": Outcome(FAILED, "E: 3")}, {}), ({}, {})), console)
+    output = console.file.getvalue().splitlines()
+    assert "a.T" in output[1]
+    assert output[2].split() == ["test_x", FAILED, *NOT_RUN.split(), "WRONG"]

@@ -1,0 +1,158 @@
+"""Real servers: MariaDB or MySQL, and PostgreSQL have to be installed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import MySQLdb
+import psycopg
+import pytest
+
+from overlay.errors import OverlayError
+from overlay.servers import VARIABLES, server
+
+DATABASES = ["mysql", "postgres"]
+
+
+@pytest.fixture(autouse=True)
+def no_server_is_named(monkeypatch):
+    for hosts, others in VARIABLES.values():
+        for name in hosts + others:
+            monkeypatch.delenv(name, raising=False)
+
+
+def connect(db: str, env: dict[str, str]):
+    if db == "mysql":
+        return MySQLdb.connect(
+            unix_socket=env["MYSQL_UNIX_SOCKET"], user=env["MYSQL_USER"]
+        )
+    return psycopg.connect(host=env["PGHOST"], user=env["PGUSER"], dbname="postgres")
+
+
+QUESTIONS = {
+    "mysql": "SELECT @@max_connections",
+    "postgres": "SELECT current_setting('max_connections')::int",
+}
+
+
+def ask(db: str, env: dict[str, str]) -> int:
+    with connect(db, env) as connection, connection.cursor() as cursor:
+        cursor.execute(QUESTIONS[db])
+        return cursor.fetchone()[0]
+
+
+def scratch_folder(env: dict[str, str]) -> Path:
+    return Path(env.get("PGHOST") or Path(env["MYSQL_UNIX_SOCKET"]).parent)
+
+
+def processes(folder: Path) -> str:
+    """The command lines of all processes that have to do with `folder`."""
+    listing = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True)
+    lines = listing.stdout.decode(errors="replace").splitlines()
+    return "\n".join(line for line in lines if str(folder) in line)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("db", DATABASES)
+def test_a_server_answers_and_is_gone_after_the_block(db):
+    with server(db, max_connections=123) as env:
+        assert ask(db, env) == 123
+        folder = scratch_folder(env)
+        assert processes(folder)
+    assert not processes(folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("db", DATABASES)
+def test_a_server_is_gone_after_an_exception_in_the_block(db):
+    with pytest.raises(KeyboardInterrupt), server(db) as env:
+        raise KeyboardInterrupt
+    assert not processes(scratch_folder(env))
+    assert not scratch_folder(env).exists()
+
+
+OWNER = """\
+import json, signal, sys
+from overlay.servers import server
+with server(sys.argv[1]) as env:
+    print(json.dumps(env), flush=True)
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("db", DATABASES)
+def test_a_server_does_not_outlive_its_owner(db, signum, tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, db],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as owner:
+        folder = scratch_folder(json.loads(owner.stdout.readline()))
+        assert processes(folder)
+        owner.send_signal(signum)
+    wait_until(lambda: not processes(folder))
+    if signum == signal.SIGKILL:
+        shutil.rmtree(folder)  # nobody was left to do it
+    else:
+        assert owner.returncode == 128 + signum
+        assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("db", "package"),
+    [("mysql", "mariadb-server-core"), ("postgres", "postgresql")],
+)
+def test_a_missing_server_names_the_package(db, package, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("overlay.servers.FOLDERS", {db: []})
+    with pytest.raises(OverlayError, match=f"apt-get install {package}"), server(db):
+        pass
+
+
+@pytest.mark.parametrize("db", DATABASES)
+def test_a_server_that_does_not_start_shows_its_log(db):
+    # More connections than either can have.
+    with (
+        pytest.raises(OverlayError, match=r"(?s)did not come up.*max.connections"),
+        server(db, max_connections=-(10**12)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("db", DATABASES)
+def test_a_server_that_crashes_is_an_error(db):
+    with pytest.raises(OverlayError, match="crashed"), server(db) as env:
+        folder = scratch_folder(env)
+        pid = folder / ("pid" if db == "mysql" else "data/postmaster.pid")
+        os.kill(int(pid.read_text().split()[0]), signal.SIGABRT)
+        wait_until(lambda: not processes(folder))
+
+
+@pytest.mark.parametrize("db", DATABASES)
+def test_a_server_that_the_user_names_is_used_and_none_is_started(db, monkeypatch):
+    with server(db) as env:
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        with server(db, max_connections=123) as same:
+            assert same == env
+            assert ask(db, same) == 400
+        assert ask(db, env) == 400  # and is left running
+
+
+def test_sqlite_needs_no_server():
+    with server("sqlite") as env:
+        assert env == {}
