@@ -1,0 +1,40 @@
+"""Draw the open connections of two runs of the ticket's script over time."""
+
+from pathlib import Path
+
+from overlay.errors import OverlayError
+from overlay.prove import Result
+
+
+def draw(results: dict[str, Result], title: str, file: Path) -> None:
+    """Write a figure of the samples of `results`, by name, to an SVG file.
+
+    Raises OverlayError if Matplotlib is missing or the file cannot be written.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise OverlayError(
+            "Drawing needs Matplotlib: pip install 'django-overlay[plot]'."
+        ) from None
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, result in results.items():
+        times, numbers = zip(*result.samples, strict=True)
+        (line,) = axes.step(times, numbers, where="post", label=f"{name} Django")
+        axes.axvline(result.seconds, color=line.get_color(), linestyle=":")
+    axes.set(
+        title=f"{title} (dotted: all joined; 1 s later: garbage collection)",
+        xlabel="seconds since the first thread started",
+        ylabel="open connections",
+    )
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    try:
+        # The same figures make the same file: no date, no random names.
+        with rc_context({"svg.hashsalt": "overlay"}):
+            figure.savefig(file, format="svg", metadata={"Date": None})
+    except OSError as error:
+        raise OverlayError(f"{file} cannot be written: {error.strerror}.") from None
