@@ -1,7 +1,6 @@
 import gc
 import os
 import threading
-import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -15,10 +14,10 @@ from django.db import (
     connections,
     transaction,
 )
-from django.test import TransactionTestCase
 from django.test.utils import ignore_warnings, tag
 
 from .models import Item
+from .utils import ThreadConnectionsTestCase
 
 try:
     from django.db.backends.postgresql.psycopg_any import is_psycopg3
@@ -26,113 +25,11 @@ except ImportError:
     is_psycopg3 = False
 
 
-class ThreadConnectionsTestCase(TransactionTestCase):
-    available_apps = ["thread_connections"]
-    databases = {"default", "other"}
-
-    # Seconds that a server is given to end the sessions of closed connections.
-    grace_period = 3
-
-    def setUp(self):
-        if connection.vendor == "sqlite" and connection.is_in_memory_db():
-            self.skipTest("Threads can't write to an in-memory database concurrently.")
-        # Without garbage collection, what a thread leaves open stays open.
-        self.addCleanup(gc.enable)
-        gc.collect()
-        gc.disable()
-        self.assertOpenConnections(0)
-
-    def tearDown(self):
-        # Close what is left open, or the test databases can't be destroyed.
-        gc.collect()
-
-    def count_open_connections(self, alias="default"):
-        """
-        Return the number of connections to the database, as its server sees
-        it, other than the current thread's.
-        """
-        conn = connections[alias]
-        with conn.cursor() as cursor:
-            if conn.vendor == "postgresql":
-                cursor.execute(
-                    "SELECT pid FROM pg_stat_activity WHERE pid != pg_backend_pid() "
-                    "AND datname = current_database() "
-                    "AND backend_type = 'client backend'"
-                )
-                return len(cursor.fetchall())
-            if conn.vendor == "mysql":
-                cursor.execute("SHOW PROCESSLIST")
-                sessions = [
-                    session_id
-                    for session_id, _, _, db_name, *_ in cursor.fetchall()
-                    if db_name == conn.settings_dict["NAME"]
-                ]
-                return len(sessions) - 1
-        # There's no server that keeps a list of SQLite's connections, but each
-        # has a file descriptor of the database's file.
-        database = os.stat(conn.settings_dict["NAME"])
-        count = 0
-        for fd in os.listdir("/dev/fd"):
-            try:
-                count += os.path.samestat(os.fstat(int(fd)), database)
-            except OSError:
-                # This was the file descriptor of listdir().
-                pass
-        return count - 1
-
-    def assertOpenConnections(self, expected, alias="default"):
-        """
-        The list of a server lags behind: wait for the expected number of
-        connections for a while.
-        """
-        deadline = time.monotonic() + self.grace_period
-        while (count := self.count_open_connections(alias)) != expected:
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.01)
-        self.assertEqual(count, expected, f"open connections to {alias!r}")
-
-    def run_threads(self, target, number=10):
-        """Run the target in threads at the same time. Return its results."""
-        results = []
-        threads = [
-            threading.Thread(target=lambda: results.append(target()))
-            for _ in range(number)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return results
-
-    def run_thread(self, target):
-        """Run the target in a thread of its own. Return its result."""
-        [result] = self.run_threads(target, number=1)
-        return result
-
-    def connect(self, alias="default"):
-        """Open the current thread's connection and return it."""
-        conn = connections[alias]
-        conn.ensure_connection()
-        self.addCleanup(self.close, conn)
-        return conn
-
-    def close(self, conn):
-        """Close a connection, whichever thread created it."""
-        conn.inc_thread_sharing()
-        try:
-            conn.close()
-        finally:
-            conn.dec_thread_sharing()
-
-    def is_usable(self):
-        """Whether the current thread's connection is usable."""
-        return connection.is_usable()
-
-
 @tag("regression")
 class EndedThreadsTests(ThreadConnectionsTestCase):
     """Threads don't leave open connections behind (#9878)."""
+
+    available_apps = ["thread_connections"]
 
     def save(self):
         Item.objects.create(name="item")
@@ -365,6 +262,8 @@ class EndedThreadsTests(ThreadConnectionsTestCase):
 
 class UnaffectedConnectionsTests(ThreadConnectionsTestCase):
     """The end of a thread doesn't close what isn't the thread's own."""
+
+    available_apps = ["thread_connections"]
 
     def setUp(self):
         super().setUp()

@@ -1,0 +1,116 @@
+import gc
+import os
+import threading
+import time
+
+from django.db import connection, connections
+from django.test import TransactionTestCase
+
+
+class ThreadConnectionsTestCase(TransactionTestCase):
+    """
+    Run code in threads and count the connections that are open afterward, where
+    they are held.
+    """
+
+    available_apps = []
+    databases = {"default", "other"}
+
+    # Seconds that a server is given to end the sessions of closed connections.
+    grace_period = 3
+
+    def setUp(self):
+        if connection.vendor == "sqlite" and connection.is_in_memory_db():
+            self.skipTest("Threads can't write to an in-memory database concurrently.")
+        # Without garbage collection, what a thread leaves open stays open.
+        self.addCleanup(gc.enable)
+        gc.collect()
+        gc.disable()
+        self.assertOpenConnections(0)
+
+    def tearDown(self):
+        # Close what is left open, or the test databases can't be destroyed.
+        gc.collect()
+
+    def count_open_connections(self, alias="default"):
+        """
+        Return the number of connections to the database, as its server sees
+        it, other than the current thread's.
+        """
+        conn = connections[alias]
+        with conn.cursor() as cursor:
+            if conn.vendor == "postgresql":
+                cursor.execute(
+                    "SELECT pid FROM pg_stat_activity WHERE pid != pg_backend_pid() "
+                    "AND datname = current_database() "
+                    "AND backend_type = 'client backend'"
+                )
+                return len(cursor.fetchall())
+            if conn.vendor == "mysql":
+                cursor.execute("SHOW PROCESSLIST")
+                sessions = [
+                    session_id
+                    for session_id, _, _, db_name, *_ in cursor.fetchall()
+                    if db_name == conn.settings_dict["NAME"]
+                ]
+                return len(sessions) - 1
+        # There's no server that keeps a list of SQLite's connections, but each
+        # has a file descriptor of the database's file.
+        database = os.stat(conn.settings_dict["NAME"])
+        count = 0
+        for fd in os.listdir("/dev/fd"):
+            try:
+                count += os.path.samestat(os.fstat(int(fd)), database)
+            except OSError:
+                # This was the file descriptor of listdir().
+                pass
+        return count - 1
+
+    def assertOpenConnections(self, expected, alias="default"):
+        """
+        The list of a server lags behind: wait for the expected number of
+        connections for a while.
+        """
+        deadline = time.monotonic() + self.grace_period
+        while (count := self.count_open_connections(alias)) != expected:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+        self.assertEqual(count, expected, f"open connections to {alias!r}")
+
+    def run_threads(self, target, number=10):
+        """Run the target in threads at the same time. Return its results."""
+        results = []
+        threads = [
+            threading.Thread(target=lambda: results.append(target()))
+            for _ in range(number)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
+
+    def run_thread(self, target):
+        """Run the target in a thread of its own. Return its result."""
+        [result] = self.run_threads(target, number=1)
+        return result
+
+    def connect(self, alias="default"):
+        """Open the current thread's connection and return it."""
+        conn = connections[alias]
+        conn.ensure_connection()
+        self.addCleanup(self.close, conn)
+        return conn
+
+    def close(self, conn):
+        """Close a connection, whichever thread created it."""
+        conn.inc_thread_sharing()
+        try:
+            conn.close()
+        finally:
+            conn.dec_thread_sharing()
+
+    def is_usable(self):
+        """Whether the current thread's connection is usable."""
+        return connection.is_usable()
