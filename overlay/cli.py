@@ -11,13 +11,13 @@ from overlay import CACHE, PATCHES, ROOT, TESTS, trees
 from overlay import apply as series
 from overlay import plot as figure
 from overlay import prove as proof
+from overlay import soak as soaking
 from overlay.check import check as check_series
 from overlay.errors import OverlayError
 from overlay.export import export as export_series
 from overlay.processes import ends_on_signals
 from overlay.runner import DRIVERS, require_packages
 from overlay.series import UnknownVersionError, django_version, line_for, lines
-from overlay.servers import server
 
 tree_argument = click.argument(
     "tree",
@@ -134,15 +134,19 @@ def check() -> None:
     click.echo("Nothing to say.")
 
 
-@main.command()
-@click.option(
+django_option = click.option(
     "--django",
     metavar="LINE|RELEASE",
     help="6.1, or 6.1.3. Default: the newest line that runs on this Python.",
 )
-@click.option(
+db_option = click.option(
     "--db", type=click.Choice(list(DRIVERS)), default="sqlite", show_default=True
 )
+
+
+@main.command()
+@django_option
+@db_option
 @click.option("--threads", type=click.IntRange(min=1), default=200, show_default=True)
 @click.option(
     "--rounds",
@@ -188,16 +192,7 @@ def prove(
         side: trees.build(line, release, side == "patched", TESTS, CACHE)
         for side in ("stock", "patched")
     }
-    with server(db) as environment, Console(stderr=True).status("") as progress:
-        runs: dict[str, list[proof.Result]] = {side: [] for side in sides}
-        for number in range(rounds):
-            for side, tree in sides.items():
-                what = f"Round {number + 1} of {rounds}: {side} Django {release}"
-
-                def watch(count: int, what: str = what) -> None:
-                    progress.update(f"{what}, {count} connections open")
-
-                runs[side].append(proof.run(tree, db, environment, threads, watch))
+    runs = proof.compare(sides, db, threads, rounds, Console(stderr=True))
     results = {side: proof.median(done) for side, done in runs.items()}
     proof.show(results, f"Django {release}, {db}", Console())
     if json_file:
@@ -208,3 +203,25 @@ def prove(
         figure.draw(results, f"{threads} threads, Django {release}, {db}", plot)
     if problem := proof.problem(runs["patched"]):
         raise OverlayError(f"Patched Django {problem}.")
+
+
+@main.command()
+@django_option
+@db_option
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=100_000, show_default=True
+)
+def soak(django: str | None, db: str, threads: int) -> None:
+    """
+    Run threads that end in every way, and forks, on patched Django for minutes.
+
+    It fails if connections, file descriptors, threads or memory grow meanwhile, or
+    if objects are lost.
+    """
+    require_packages(db)
+    line, release = trees.choose(django, lines(PATCHES))
+    tree = trees.build(line, release, True, TESTS, CACHE)
+    result = soaking.run(tree, db, threads, Console(stderr=True))
+    soaking.show(result, f"Django {release}, patched, {db}", Console())
+    if result.problems:
+        raise OverlayError(" ".join(result.problems))

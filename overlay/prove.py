@@ -1,28 +1,18 @@
 """Run the ticket's script on stock and on patched Django, and count what stays open."""
 
-import json
-import os
-import select
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
-import psutil
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from overlay import ROOT
-from overlay.errors import OverlayError
-from overlay.processes import dies_with_parent
+from overlay.script import Script, counter
+from overlay.servers import server
 
-SCRIPT = Path(__file__).with_name("ticket.py")
+SCRIPT = Path(__file__).with_name("scripts") / "ticket.py"
 INTERVAL = 0.01  # seconds between two counts
 # A server's list of sessions lags: of 100 connections that were closed at once up to
 # 93 were still in it, the last for 133 ms.
@@ -63,8 +53,8 @@ def run(
     """
     counts: list[tuple[float, int]] = []
     with (
-        _counter(db, environment) as count,
-        _Script(tree, db, environment, threads) as script,
+        counter(db, environment) as count,
+        Script(SCRIPT, tree, db, environment, str(threads)) as script,
     ):
         database = script.hear()["database"]
 
@@ -104,6 +94,30 @@ def run(
     )
 
 
+def compare(
+    trees: dict[str, Path], db: str, threads: int, rounds: int, console: Console
+) -> dict[str, list[Result]]:
+    """Run the script with each of `trees` in turn, and return its results by name.
+
+    What is going on is shown on `console`.
+    """
+    results: dict[str, list[Result]] = {name: [] for name in trees}
+    with (
+        # Stock Django may need a connection for each thread, MySQL's backend two.
+        server(db, max_connections=max(400, 2 * threads)) as environment,
+        console.status("") as status,
+    ):
+        for number in range(rounds):
+            for name, tree in trees.items():
+                turn = f"Round {number + 1} of {rounds}, {name} Django"
+
+                def watch(count: int, turn: str = turn) -> None:
+                    status.update(f"{turn}: {count} connections are open")
+
+                results[name].append(run(tree, db, environment, threads, watch))
+    return results
+
+
 def median(results: list[Result]) -> Result:
     """Return the one of `results` whose duration is the median."""
     return sorted(results, key=lambda result: result.seconds)[len(results) // 2]
@@ -135,120 +149,3 @@ def show(results: dict[str, Result], title: str, console: Console) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     console.print(table)
-
-
-class _Script:
-    """The process of the script. It waits after each line that it says."""
-
-    def __init__(
-        self, tree: Path, db: str, environment: dict[str, str], threads: int
-    ) -> None:
-        self.tree = tree
-        # SQLite's databases are in the temporary folder, and so are the errors: nobody
-        # would read a pipe of what 200 threads may have to say.
-        self.scratch = tempfile.TemporaryDirectory(prefix="overlay-")
-        self.errors = Path(self.scratch.name, "errors")
-        with self.errors.open("w") as errors:
-            self.process = subprocess.Popen(
-                dies_with_parent([sys.executable, str(SCRIPT), str(threads)]),
-                env={
-                    **os.environ,
-                    **environment,
-                    "PYTHONPATH": os.pathsep.join(
-                        map(str, [tree, tree / "tests", ROOT])
-                    ),
-                    "DJANGO_SETTINGS_MODULE": f"settings.test_{db}",
-                    "TMPDIR": self.scratch.name,
-                },
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        with self.scratch, self.process:
-            if kind is None:
-                self.process.communicate()  # the end of its input lets it go on
-                if self.process.returncode:
-                    raise self._failure()
-            else:
-                self.process.kill()
-
-    def hear(self) -> dict:
-        """Return the facts of the next line."""
-        if line := self.process.stdout.readline():
-            return json.loads(line)
-        raise self._failure()
-
-    def is_silent(self, seconds: float) -> bool:
-        """Wait so long for a line, and return whether there is none."""
-        return not select.select([self.process.stdout], [], [], seconds)[0]
-
-    def go_on(self) -> None:
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    def _failure(self) -> OverlayError:
-        *_, last = ["no reason given", *self.errors.read_text().splitlines()]
-        return OverlayError(f"The ticket's script failed with {self.tree.name}: {last}")
-
-
-@contextmanager
-def _counter(
-    db: str, environment: dict[str, str]
-) -> Iterator[Callable[[int, str], int]]:
-    """Yield a function that counts the connections of a process to a database.
-
-    On a server it counts all clients' but those that were there before: that is cheap
-    enough for sampling, where MariaDB's process list is not.
-    """
-    if db == "sqlite":
-        yield _count_descriptors
-        return
-    connect, query = {"mysql": (_mysql, MYSQL), "postgres": (_postgres, POSTGRES)}[db]
-    with closing(connect(environment)) as connection, connection.cursor() as cursor:
-
-        def count() -> int:
-            cursor.execute(query)
-            return int(cursor.fetchone()[-1])
-
-        before = count()
-        yield lambda pid, database: count() - before
-
-
-MYSQL = "SHOW GLOBAL STATUS LIKE 'Threads_connected'"
-POSTGRES = "SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
-
-
-def _mysql(environment: dict[str, str]):
-    import MySQLdb
-
-    return MySQLdb.connect(
-        unix_socket=environment["MYSQL_UNIX_SOCKET"],
-        host=environment["MYSQL_HOST"],
-        port=int(environment["MYSQL_TCP_PORT"] or 0),
-        user=environment["MYSQL_USER"],
-        password=environment["MYSQL_PASSWORD"],
-    )
-
-
-def _postgres(environment: dict[str, str]):
-    import psycopg
-
-    return psycopg.connect(
-        dbname="postgres",
-        host=environment["PGHOST"],
-        port=environment["PGPORT"],
-        user=environment["PGUSER"],
-        password=environment["PGPASSWORD"],
-        autocommit=True,
-    )
-
-
-def _count_descriptors(pid: int, database: str) -> int:
-    files = psutil.Process(pid).open_files()
-    return sum(file.path == os.path.realpath(database) for file in files)

@@ -1,0 +1,33 @@
+"""What the scripts have in common. See overlay.script.Script for who runs them."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import django
+from django.conf import settings
+
+
+def say(**facts: object) -> None:
+    """Say facts to whoever runs the script, and wait until it may go on."""
+    print(json.dumps(facts), flush=True)
+    sys.stdin.readline()
+
+
+@contextmanager
+def database() -> Iterator[str]:
+    """Yield the name of a test database with the tables of our tests.
+
+    The current thread has no connection to it.
+    """
+    settings.INSTALLED_APPS = ["thread_connections"]
+    django.setup()
+    from django.db import connection
+
+    name = connection.creation.create_test_db(verbosity=0, autoclobber=True)
+    connection.close()
+    try:
+        yield name
+    finally:
+        connection.creation.destroy_test_db(name, verbosity=0)
