@@ -12,6 +12,7 @@ from pathlib import Path
 
 import MySQLdb
 import psycopg
+import psutil
 import pytest
 
 from overlay.errors import OverlayError
@@ -51,11 +52,11 @@ def scratch_folder(env: dict[str, str]) -> Path:
     return Path(env.get("PGHOST") or Path(env["MYSQL_UNIX_SOCKET"]).parent)
 
 
-def processes(folder: Path) -> str:
+def processes(folder: Path) -> list[list[str]]:
     """The command lines of all processes that have to do with `folder`."""
-    listing = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True)
-    lines = listing.stdout.decode(errors="replace").splitlines()
-    return "\n".join(line for line in lines if str(folder) in line)
+    # PostgreSQL's child processes have a title of their own, but end with it.
+    commands = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"])]
+    return [command for command in commands if str(folder) in " ".join(command or ())]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
