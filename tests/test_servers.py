@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import MySQLdb
-import psycopg
 import psutil
+import psycopg
 import pytest
 
 from overlay.errors import OverlayError
