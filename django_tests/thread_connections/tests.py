@@ -8,7 +8,6 @@ from unittest import mock
 
 from django.db import (
     ConnectionHandler,
-    OperationalError,
     close_old_connections,
     connection,
     connections,
@@ -18,11 +17,6 @@ from django.test.utils import ignore_warnings, tag
 
 from .models import Item
 from .utils import ThreadConnectionsTestCase
-
-try:
-    from django.db.backends.postgresql.psycopg_any import is_psycopg3
-except ImportError:
-    is_psycopg3 = False
 
 
 @tag("regression")
@@ -184,81 +178,6 @@ class EndedThreadsTests(ThreadConnectionsTestCase):
                 )
                 self.assertOpenConnections(0)
 
-    def connect_and_fail_to_close(self, alias, exception):
-        """
-        Open all connections of the current thread and return them. Closing the
-        one with the given alias raises an exception.
-        """
-        conns = [self.connect(alias) for alias in self.databases]
-        conn = connections[alias]
-        close = conn._close
-
-        def _close():
-            close()
-            raise exception
-
-        conn._close = _close
-        self.addCleanup(delattr, conn, "_close")
-        return conns
-
-    @mock.patch("sys.unraisablehook")
-    def test_database_error_while_closing(self, unraisablehook):
-        """
-        An error of the database doesn't keep the other connections from being
-        closed.
-        """
-        exception = connection.Database.OperationalError()
-        for alias in self.databases:
-            with self.subTest(alias=alias):
-                conns = self.run_thread(
-                    lambda: self.connect_and_fail_to_close(alias, exception)
-                )
-                self.assertEqual([conn.connection for conn in conns], [None, None])
-                unraisablehook.assert_not_called()
-
-    def test_other_error_while_closing(self):
-        """
-        An error that isn't the database's doesn't keep the other connections
-        from being closed either, but it's reported.
-        """
-        exception = ValueError()
-        for alias in self.databases:
-            with (
-                self.subTest(alias=alias),
-                mock.patch("sys.unraisablehook") as unraisablehook,
-            ):
-                conns = self.run_thread(
-                    lambda: self.connect_and_fail_to_close(alias, exception)
-                )
-                self.assertEqual([conn.connection for conn in conns], [None, None])
-                unraisablehook.assert_called_once()
-                [unraisable] = unraisablehook.call_args.args
-                self.assertIs(unraisable.exc_value, exception)
-
-    @unittest.skipUnless(
-        connection.vendor == "postgresql" and is_psycopg3, "psycopg 3 specific test."
-    )
-    def test_pool(self):
-        """A pool of 4 connections serves 12 threads, one after another."""
-        conn = connections["other"]
-        # The current thread's connection isn't in the pool.
-        conn.close()
-        pool_options = {"min_size": 0, "max_size": 4, "timeout": 1}
-
-        def save():
-            try:
-                Item.objects.using("other").create(name="item")
-            except OperationalError as e:
-                return e
-
-        with mock.patch.dict(conn.settings_dict["OPTIONS"], pool=pool_options):
-            try:
-                errors = [self.run_thread(save) for _ in range(12)]
-            finally:
-                conn.close_pool()
-        self.assertEqual(errors, [None] * 12)
-        self.assertEqual(Item.objects.using("other").count(), 12)
-
 
 class UnaffectedConnectionsTests(ThreadConnectionsTestCase):
     """The end of a thread doesn't close what isn't the thread's own."""
@@ -280,67 +199,6 @@ class UnaffectedConnectionsTests(ThreadConnectionsTestCase):
             self.assertIs(executor.submit(self.is_usable).result(), True)
             executor.submit(connections.close_all).result()
 
-    def test_shared_connection(self):
-        """
-        A shared connection may still be used when the thread that created it
-        has ended.
-        """
-
-        def share():
-            conn = self.connect()
-            conn.inc_thread_sharing()
-            return conn
-
-        conn = self.run_thread(share)
-        self.assertIs(conn.is_usable(), True)
-        conn.close()
-        conn.dec_thread_sharing()
-
-    def test_connection_of_another_thread(self):
-        conn = self.connect()
-
-        def use():
-            connections["default"] = conn
-            return Item.objects.count()
-
-        conn.inc_thread_sharing()
-        try:
-            self.assertEqual(self.run_thread(use), 0)
-        finally:
-            conn.dec_thread_sharing()
-        self.assertIs(connection.is_usable(), True)
-
-    def test_replaced_connection(self):
-        def replace():
-            conn = self.connect()
-            connections["default"] = conn.copy()
-            return conn, self.connect()
-
-        replaced, replacement = self.run_thread(replace)
-        self.assertIs(replaced.is_usable(), True)
-        self.close(replaced)
-        self.close(replacement)
-
-    def test_deleted_connection(self):
-        def delete():
-            conn = self.connect()
-            del connections["default"]
-            return conn
-
-        conn = self.run_thread(delete)
-        self.assertIs(conn.is_usable(), True)
-        self.close(conn)
-
-    def test_created_connection(self):
-        def create():
-            conn = connections.create_connection("default")
-            conn.ensure_connection()
-            return conn
-
-        conn = self.run_thread(create)
-        self.assertIs(conn.is_usable(), True)
-        self.close(conn)
-
     def test_deleted_handler(self):
         """A connection may be used after its handler is gone."""
         handler = ConnectionHandler(deepcopy(connections.settings))
@@ -349,19 +207,6 @@ class UnaffectedConnectionsTests(ThreadConnectionsTestCase):
         del handler
         self.assertIs(conn.is_usable(), True)
         conn.close()
-
-    def test_closed_in_transaction(self):
-        """A connection isn't closed again."""
-
-        def close():
-            transaction.atomic().__enter__()
-            conn = self.connect()
-            conn.close()
-            conn._close = mock.Mock()
-            return conn
-
-        conn = self.run_thread(close)
-        conn._close.assert_not_called()
 
     def test_no_dummy_threads(self):
         """

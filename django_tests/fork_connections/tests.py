@@ -1,0 +1,442 @@
+import gc
+import os
+import signal
+import sys
+import threading
+import traceback
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import Pipe
+from unittest import mock
+
+from thread_connections.processes import run_module
+from thread_connections.utils import ThreadConnectionsTestCase
+
+from django.contrib.auth.models import Group
+from django.db import (
+    ConnectionHandler,
+    Error,
+    close_old_connections,
+    connection,
+    connections,
+    transaction,
+)
+from django.db.transaction import TransactionManagementError
+from django.test.utils import ignore_warnings, tag
+
+from .utils import get_session
+
+try:
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3
+except ImportError:
+    is_psycopg3 = False
+
+
+def regression_on(*vendors):
+    """Tag a test that shows what the other databases aren't affected by."""
+    return tag("regression") if connection.vendor in vendors else lambda test: test
+
+
+@unittest.skipUnless(hasattr(os, "fork"), "Forking is required.")
+# Forking a process with multiple threads is deprecated in Python 3.12+.
+@ignore_warnings(category=DeprecationWarning)
+class ForkTestCase(ThreadConnectionsTestCase):
+    available_apps = ["django.contrib.auth", "django.contrib.contenttypes"]
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.assertOpenConnections, 0)
+        # The current thread's session may have ended.
+        self.addCleanup(connections.close_all)
+
+    def fork(self, target):
+        """Run the target in a forked process. Return its result."""
+        reader, writer = Pipe(duplex=False)
+        if (pid := os.fork()) == 0:
+            status = 1
+            try:
+                writer.send(target())
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        writer.close()
+        with reader:
+            if not reader.poll(60):
+                os.kill(pid, signal.SIGKILL)
+            try:
+                result = reader.recv()
+            except EOFError:
+                result = None
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+        return result
+
+    @contextmanager
+    def run_executors(self, number=3):
+        """Run executors that have a thread and, later, a connection each."""
+        with ExitStack() as stack:
+            executors = [
+                stack.enter_context(ThreadPoolExecutor(max_workers=1))
+                for _ in range(number)
+            ]
+            try:
+                yield executors
+            finally:
+                for executor in executors:
+                    executor.submit(connections.close_all).result()
+
+    def assertHarmless(self, target):
+        """
+        All sessions of the parent process survive a child process that runs
+        the target, whichever thread forks it. If the target returns a session,
+        it's the child's own.
+        """
+        with self.run_executors() as executors:
+
+            def get_sessions():
+                threads = [executor.submit(get_session) for executor in executors]
+                return [get_session(), *(thread.result() for thread in threads)]
+
+            def fork_in_thread(target):
+                return executors[0].submit(self.fork, target).result()
+
+            for fork in [self.fork, fork_in_thread]:
+                with self.subTest(fork=fork.__name__):
+                    sessions = get_sessions()
+                    self.assertNotIn(fork(target), sessions)
+                    self.assertEqual(get_sessions(), sessions)
+
+
+class InheritedConnectionsTests(ForkTestCase):
+    """
+    A child process neither uses nor closes connections that it inherits, in
+    whichever way it tries to, and however it ends.
+    """
+
+    def assertSurvived(self, process, result):
+        """
+        All sessions survive a child process that's created by the forks
+        module, whose result is as given.
+        """
+        process = run_module("fork_connections.forks", process)
+        self.assertEqual(process.returncode, 0, process.stderr)
+        self.assertEqual(process.stdout, f"{result}\n")
+
+    def test_end_without_cleanup(self):
+        self.assertHarmless(lambda: None)
+
+    def test_exec(self):
+        self.assertHarmless(
+            lambda: os.execv(sys.executable, [sys.executable, "-c", ""])
+        )
+
+    @regression_on("mysql")
+    def test_exit(self):
+        """A child process that exits deallocates what it inherits."""
+        self.assertSurvived("exit", 0)
+
+    @regression_on("mysql")
+    def test_exception(self):
+        self.assertSurvived("exception", 1)
+
+    @regression_on("mysql")
+    def test_garbage_collection(self):
+        """The connections of threads that didn't survive the fork are garbage."""
+        self.assertHarmless(gc.collect)
+
+    @tag("regression")
+    def test_query(self):
+        """A child process opens connections of its own."""
+        self.assertHarmless(get_session)
+
+    @regression_on("mysql", "postgresql")
+    def test_close(self):
+        def close():
+            connection.close()
+            return get_session()
+
+        self.assertHarmless(close)
+
+    @regression_on("mysql", "postgresql")
+    def test_close_all(self):
+        def close_all():
+            connections.close_all()
+            return get_session()
+
+        self.assertHarmless(close_all)
+
+    @regression_on("mysql", "postgresql")
+    def test_close_old_connections(self):
+        def close():
+            close_old_connections()
+            return get_session()
+
+        self.assertHarmless(close)
+
+    @regression_on("mysql")
+    def test_delete(self):
+        def delete():
+            del connections["default"]
+            gc.collect()
+            return get_session()
+
+        self.assertHarmless(delete)
+
+    def assertCreatedConnectionSurvives(self, target):
+        conn = connections.create_connection("default")
+        self.addCleanup(conn.close)
+        session = get_session(conn)
+        self.assertNotEqual(self.fork(lambda: target(conn)), session)
+        self.assertEqual(get_session(conn), session)
+
+    @regression_on("mysql", "postgresql")
+    def test_close_created_connection(self):
+        """A connection may belong to no thread."""
+        self.assertCreatedConnectionSurvives(lambda conn: conn.close())
+
+    @tag("regression")
+    def test_query_created_connection(self):
+        self.assertCreatedConnectionSurvives(get_session)
+
+    @tag("regression")
+    def test_multiprocessing_fork(self):
+        self.assertSurvived("multiprocessing_fork", True)
+
+    def test_multiprocessing_forkserver(self):
+        self.assertSurvived("multiprocessing_forkserver", True)
+
+    def test_multiprocessing_spawn(self):
+        self.assertSurvived("multiprocessing_spawn", True)
+
+    @tag("regression")
+    def test_nested_forks(self):
+        """The same holds for the child process of a child process."""
+
+        def fork():
+            return get_session(), self.fork(get_session), get_session()
+
+        session = get_session()
+        child, grandchild, child_afterward = self.fork(fork)
+        self.assertEqual(len({session, child, grandchild}), 3)
+        self.assertEqual(child_afterward, child)
+        self.assertEqual(get_session(), session)
+
+    @regression_on("mysql")
+    def test_running_queries(self):
+        """The other threads may be in the middle of a query."""
+        stopped = threading.Event()
+
+        def query():
+            while not stopped.is_set():
+                get_session()
+            return get_session()
+
+        with self.run_executors() as executors:
+            sessions = [executor.submit(get_session).result() for executor in executors]
+            queries = [executor.submit(query) for executor in executors]
+            try:
+                for _ in range(10):
+                    self.fork(gc.collect)
+            finally:
+                stopped.set()
+            self.assertEqual([query.result() for query in queries], sessions)
+
+    @regression_on("postgresql")
+    def test_iterator(self):
+        """A queryset's iterator may have a cursor on the server."""
+        Group.objects.bulk_create(Group(name=name) for name in "abc")
+        for method in ["__next__", "close"]:
+            with self.subTest(method=method):
+                groups = Group.objects.iterator(chunk_size=1)
+                next(groups)
+
+                def call():
+                    with suppress(Error, connection.Database.Error):
+                        getattr(groups, method)()
+
+                self.fork(call)
+                self.assertEqual(len(list(groups)), 2)
+
+    @unittest.skipIf(connection.vendor == "sqlite", "SQLite has no server.")
+    @tag("regression")
+    def test_cursor(self):
+        """A cursor of the parent process isn't usable."""
+
+        def query():
+            with self.assertRaises(Error):
+                cursor.execute("SELECT 1")
+
+        with connection.cursor() as cursor:
+            self.fork(query)
+            cursor.execute("SELECT 2")
+            self.assertEqual(cursor.fetchone(), (2,))
+
+    @tag("regression")
+    def test_threads(self):
+        """The threads of a child process don't leave connections open."""
+        self.connect()
+        closed = self.fork(lambda: self.run_thread(self.connect).connection is None)
+        self.assertIs(closed, True)
+
+
+class TransactionTests(ForkTestCase):
+    """A child process doesn't take part in a transaction of its parent."""
+
+    @tag("regression")
+    def test_atomic(self):
+        """
+        A child process can't query before the end of the block, which leaves
+        the parent's transaction alone.
+        """
+        for depth in [1, 2]:
+            with self.subTest(depth=depth), ExitStack() as stack:
+                callback = mock.Mock()
+
+                def leave():
+                    with self.assertRaises(TransactionManagementError):
+                        get_session()
+                    stack.close()
+                    callback.assert_not_called()
+                    return get_session()
+
+                for _ in range(depth):
+                    stack.enter_context(transaction.atomic())
+                transaction.on_commit(callback)
+                Group.objects.create(name=f"{depth}")
+                session = get_session()
+                self.assertNotEqual(self.fork(leave), session)
+                self.assertEqual(get_session(), session)
+                stack.close()
+                callback.assert_called_once_with()
+                self.assertEqual(Group.objects.count(), depth)
+
+    @tag("regression")
+    def test_exception(self):
+        """The parent's transaction isn't rolled back."""
+
+        def leave():
+            atomic.__exit__(ValueError, ValueError(), None)
+            return get_session()
+
+        atomic = transaction.atomic()
+        with atomic:
+            Group.objects.create(name="group")
+            self.assertNotEqual(self.fork(leave), get_session())
+        self.assertEqual(Group.objects.count(), 1)
+
+    @tag("regression")
+    def test_autocommit_disabled(self):
+        def rollback():
+            transaction.rollback()
+            return get_session(), transaction.get_autocommit()
+
+        transaction.set_autocommit(False)
+        Group.objects.create(name="group")
+        session, autocommit = self.fork(rollback)
+        self.assertNotEqual(session, get_session())
+        self.assertIs(autocommit, True)
+        transaction.commit()
+        transaction.set_autocommit(True)
+        self.assertEqual(Group.objects.count(), 1)
+
+    @regression_on("mysql", "sqlite")
+    def test_transaction_of_another_thread(self):
+        def create():
+            with transaction.atomic():
+                Group.objects.create(name="group")
+                created.set()
+                forked.wait(60)
+
+        created, forked = threading.Event(), threading.Event()
+        with self.run_executors(1) as [executor]:
+            future = executor.submit(create)
+            created.wait(60)
+            self.fork(gc.collect)
+            forked.set()
+            future.result()
+        self.assertEqual(Group.objects.count(), 1)
+
+
+@unittest.skipUnless(
+    connection.vendor == "postgresql" and is_psycopg3, "psycopg 3 specific tests."
+)
+class PoolTests(ForkTestCase):
+    """A child process has connection pools of its own."""
+
+    def setUp(self):
+        super().setUp()
+        self.conn = connections["other"]
+        # The current thread's connection isn't in the pool.
+        self.conn.close()
+        pool_options = {"min_size": 1, "max_size": 2, "timeout": 5}
+        self.enterContext(
+            mock.patch.dict(self.conn.settings_dict["OPTIONS"], pool=pool_options)
+        )
+        self.addCleanup(self.conn.close_pool)
+        self.addCleanup(self.conn.close)
+
+    def query_in_threads(self):
+        """Return the sessions of 4 threads, one after another."""
+
+        def query():
+            conn = connections["other"]
+            try:
+                return get_session(conn)
+            finally:
+                conn.close()
+
+        return {self.run_thread(query) for _ in range(4)}
+
+    @tag("regression")
+    def test_query(self):
+        """Both pools serve threads."""
+        session = get_session(self.conn)
+        sessions = self.query_in_threads()
+        inherited = {session, *sessions}
+        child = self.fork(lambda: {get_session(self.conn), *self.query_in_threads()})
+        self.assertEqual(len(child), 2)
+        self.assertIs(child.isdisjoint(inherited), True)
+        self.assertEqual({get_session(self.conn), *self.query_in_threads()}, inherited)
+
+    @tag("regression")
+    def test_close(self):
+        def close():
+            self.conn.close()
+            self.conn.close_pool()
+
+        session = get_session(self.conn)
+        sessions = self.query_in_threads()
+        self.fork(close)
+        self.assertEqual(get_session(self.conn), session)
+        self.assertEqual(self.query_in_threads(), sessions)
+
+
+@unittest.skipUnless(connection.vendor == "sqlite", "SQLite specific test.")
+class InMemoryDatabaseTests(ForkTestCase):
+    def test_copy(self):
+        """A child process has a copy of the database."""
+        for name in [":memory:", "file:fork?mode=memory&cache=shared"]:
+            with self.subTest(name=name):
+                conn = ConnectionHandler(
+                    {
+                        "default": {
+                            "ENGINE": connection.settings_dict["ENGINE"],
+                            "NAME": name,
+                        }
+                    }
+                )["default"]
+                self.addCleanup(conn._close)
+
+                def insert():
+                    with conn.cursor() as cursor:
+                        cursor.execute("INSERT INTO item DEFAULT VALUES")
+                        cursor.execute("SELECT COUNT(*) FROM item")
+                        return cursor.fetchone()[0]
+
+                with conn.cursor() as cursor:
+                    cursor.execute("CREATE TABLE item (id integer PRIMARY KEY)")
+                self.assertEqual(insert(), 1)
+                self.assertEqual(self.fork(insert), 2)
+                self.assertEqual(insert(), 2)
