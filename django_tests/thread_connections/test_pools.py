@@ -199,6 +199,20 @@ class PooledConnectionsTests(PoolTestCase):
 @unittest.skipUnless(
     connection.vendor == "postgresql" and is_psycopg3, "psycopg 3 specific tests."
 )
+@tag("regression")
+class LargerPoolTests(PoolTestCase):
+    pool_options = {"min_size": 0, "max_size": 4, "timeout": 1}
+
+    def test_threads_in_turn(self):
+        """A pool of 4 connections serves 12 threads, one after another."""
+        errors = [self.run_thread(self.save_or_fail) for _ in range(12)]
+        self.assertEqual(errors, [None] * 12)
+        self.assertEqual(Item.objects.using("other").count(), 12)
+
+
+@unittest.skipUnless(
+    connection.vendor == "postgresql" and is_psycopg3, "psycopg 3 specific tests."
+)
 class UnaffectedPoolTests(PoolTestCase):
     pool_options = {**PoolTestCase.pool_options, "max_size": 4}
 
