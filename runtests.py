@@ -67,8 +67,8 @@ def main(
     options = words[len(labels) :]
     if red_green and stock:
         raise OverlayError("--red-green runs stock Django, too: leave --stock out.")
-    require_packages(db)
     known = lines(PATCHES)
+    tree = None
     if django and not django[0].isdigit():
         if red_green or stock:
             raise OverlayError(
@@ -85,16 +85,17 @@ def main(
             )
     else:
         line, release = trees.choose(django, known)
+    labels = labels or line.test_apps
+    require_packages(db, ours=any(is_ours(label, line) for label in labels))
+    if not tree:
         build = partial(trees.build, line, release, tests=TESTS, cache=CACHE)
         if red_green:
-            sys.exit(prove(build, db, labels or line.test_apps, options, timeout))
+            sys.exit(prove(build, db, labels, options, timeout))
         tree = build(patched=not stock)
     with server(db) as env:
         codes = [
             run_tests(tree, settings, group, options, env=env)
-            for settings, group in by_settings(
-                db, labels or line.test_apps, line
-            ).items()
+            for settings, group in by_settings(db, labels, line).items()
         ]
     code = next(filter(None, codes), 0)
     sys.exit(code if code >= 0 else 128 - code)  # as a shell does for a signal
@@ -110,9 +111,14 @@ def by_settings(db: str, labels: Sequence[str], line: Line) -> dict[str, list[st
         return {db: list(labels)}
     groups: dict[str, list[str]] = {}
     for label in labels:
-        is_ours = label.partition(".")[0] in line.test_apps
-        groups.setdefault("sqlite" if is_ours else "sqlite_in_memory", []).append(label)
+        settings = "sqlite" if is_ours(label, line) else "sqlite_in_memory"
+        groups.setdefault(settings, []).append(label)
     return groups
+
+
+def is_ours(label: str, line: Line) -> bool:
+    """Return whether a label names tests that the series of `line` brings."""
+    return label.partition(".")[0] in line.test_apps
 
 
 def prove(

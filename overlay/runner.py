@@ -18,11 +18,26 @@ DRIVERS = {
     "mysql": {"MySQLdb": "mysql"},
     "postgres": {"psycopg": "postgres"},
 }
+# What our own tests use connections with. They would skip without.
+CONCURRENCY = dict.fromkeys(
+    (
+        "daphne",
+        "dj_db_conn_pool",
+        "django_db_geventpool",
+        "eventlet",
+        "gevent",
+        "uvicorn",
+    ),
+    "concurrency",
+)
 
 
-def require_packages(db: str) -> None:
-    """Raise OverlayError if this Python lacks what Django's tests need for `db`."""
-    needed = PACKAGES | DRIVERS[db]
+def require_packages(db: str, *, ours: bool = False) -> None:
+    """Raise OverlayError if this Python lacks what Django's tests need for `db`.
+
+    Our tests, if `ours`, need more than Django's own.
+    """
+    needed = PACKAGES | DRIVERS[db] | (CONCURRENCY if ours else {})
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         extras = ",".join(dict.fromkeys(needed.values()))

@@ -92,10 +92,18 @@ def test_an_unknown_release_is_refused():
 
 def test_a_missing_driver_is_refused_with_the_command_that_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "MySQLdb", None)
-    result = run("--db", "mysql")
+    result = run("--db", "mysql", "basic")
     assert result.exit_code == 1
     assert "lacks MySQLdb" in result.output
     assert "pip install --editable '.[django,mysql]'" in result.output
+
+
+def test_our_tests_need_more_than_djangos_so_that_none_of_them_skips(monkeypatch):
+    monkeypatch.setattr("overlay.runner.CONCURRENCY", {"no_such": "concurrency"})
+    result = run("thread_connections")
+    assert result.exit_code == 1
+    assert "lacks no_such" in result.output
+    assert "'.[django,concurrency]'" in result.output
 
 
 red, green, skipped = (

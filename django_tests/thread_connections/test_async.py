@@ -1,0 +1,322 @@
+import asyncio
+import gc
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from unittest import mock
+
+from asgiref.sync import ThreadSensitiveContext, async_to_sync, sync_to_async
+from asgiref.testing import ApplicationCommunicator
+
+from django.core.handlers.asgi import ASGIHandler
+from django.db import connection, connections, transaction
+from django.test import AsyncRequestFactory, override_settings, tag
+
+from .models import Item
+from .utils import ThreadConnectionsTestCase
+
+try:
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3
+except ImportError:
+    is_psycopg3 = False
+
+
+# Seconds after which a request is considered to hang.
+TIMEOUT = 30
+
+
+class AsyncTestCase(ThreadConnectionsTestCase):
+    available_apps = ["thread_connections"]
+
+    def setUp(self):
+        super().setUp()
+        # Allow connections inside a running event loop.
+        self.enterContext(
+            mock.patch.dict(os.environ, {"DJANGO_ALLOW_ASYNC_UNSAFE": "true"})
+        )
+
+    def save(self):
+        Item.objects.create(name="item")
+
+    async def asave(self):
+        self.save()
+
+    async def run_tasks(self, function, number=10):
+        """Run the coroutine function in tasks at the same time."""
+        await asyncio.gather(*[function() for _ in range(number)])
+
+
+@tag("regression")
+class EndedThreadsAsyncTests(AsyncTestCase):
+    """
+    The threads that run synchronous code for an event loop don't leave open
+    connections behind.
+    """
+
+    def test_to_thread(self):
+        """An event loop's threads end when its executor is shut down."""
+
+        async def save():
+            await asyncio.to_thread(self.save)
+
+        asyncio.run(self.run_tasks(save))
+        self.assertEqual(Item.objects.count(), 10)
+        self.assertOpenConnections(0)
+
+    def test_sync_to_async(self):
+        save = sync_to_async(self.save, thread_sensitive=False)
+        for run in [asyncio.run, self.run_with_async_to_sync]:
+            with self.subTest(run=run.__name__):
+                run(self.run_tasks(save))
+                self.assertOpenConnections(0)
+        self.assertEqual(Item.objects.count(), 20)
+
+    def run_with_async_to_sync(self, coroutine):
+        async def run():
+            await coroutine
+
+        async_to_sync(run)()
+
+    def test_thread_sensitive_context(self):
+        """
+        Each ThreadSensitiveContext has a thread, which ends with the context,
+        while the event loop is still running.
+        """
+
+        async def save():
+            async with ThreadSensitiveContext():
+                for _ in range(3):
+                    await sync_to_async(self.save)()
+
+        async def main():
+            await self.run_tasks(save)
+            # The one that's open is that of the test.
+            await asyncio.to_thread(self.assertOpenConnections, 1)
+
+        asyncio.run(main())
+        self.assertEqual(Item.objects.count(), 30)
+        self.assertOpenConnections(0)
+
+    @override_settings(ROOT_URLCONF="thread_connections.urls")
+    def test_asgi_handler(self):
+        """
+        Each request has a thread, and so a connection, which isn't used by
+        any other request.
+        """
+        handler = ASGIHandler()
+        for path in ["/sync/", "/async/"]:
+            scope = AsyncRequestFactory()._base_scope(path=path)
+
+            async def request():
+                communicator = ApplicationCommunicator(handler, scope)
+                await communicator.send_input({"type": "http.request"})
+                response = await communicator.receive_output(timeout=TIMEOUT)
+                self.assertEqual(response["status"], 200)
+                await communicator.wait(timeout=TIMEOUT)
+
+            with (
+                self.subTest(path=path),
+                mock.patch.dict(connection.settings_dict, CONN_MAX_AGE=600),
+            ):
+                asyncio.run(self.run_tasks(request))
+                self.assertOpenConnections(0)
+        self.assertEqual(Item.objects.count(), 20)
+
+
+@tag("regression")
+class EndedTasksTests(AsyncTestCase):
+    """
+    Inside a running event loop, connections belong to the context that they
+    are opened in, rather than to the thread. They don't outlive it.
+    """
+
+    def test_event_loop(self):
+        asyncio.run(self.asave())
+        self.assertEqual(Item.objects.count(), 1)
+        self.assertOpenConnections(0)
+
+    def test_tasks(self):
+        """Connections are closed while the event loop is still running."""
+
+        async def main():
+            await self.run_tasks(self.asave)
+            # The one that's open is that of the test.
+            await asyncio.to_thread(self.assertOpenConnections, 1)
+
+        asyncio.run(main())
+        self.assertEqual(Item.objects.count(), 10)
+        self.assertOpenConnections(0)
+
+    def test_nested_tasks(self):
+        """Tasks use the connection of the task that started them."""
+
+        async def save():
+            self.save()
+            await self.run_tasks(self.asave, number=3)
+            self.save()
+
+        asyncio.run(self.run_tasks(save, number=3))
+        self.assertEqual(Item.objects.count(), 15)
+        self.assertOpenConnections(0)
+
+    def test_event_loops_in_threads(self):
+        self.run_threads(lambda: asyncio.run(self.asave()))
+        self.assertEqual(Item.objects.count(), 10)
+        self.assertOpenConnections(0)
+
+    def test_open_transaction(self):
+        """A transaction that's open when the context ends is rolled back."""
+
+        async def begin():
+            transaction.atomic().__enter__()
+            self.save()
+
+        asyncio.run(begin())
+        self.assertOpenConnections(0)
+        self.assertIs(Item.objects.exists(), False)
+
+
+class UnaffectedAsyncConnectionsTests(AsyncTestCase):
+    """Connections that can still be used aren't closed."""
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.assertOpenConnections, 0)
+
+    def test_thread_sensitive(self):
+        """
+        A process has one thread for thread-sensitive code, which doesn't end
+        with the event loop.
+        """
+        conn = asyncio.run(sync_to_async(self.connect)())
+        self.assertOpenConnections(1)
+        self.assertIs(asyncio.run(sync_to_async(self.is_usable)()), True)
+        self.assertIs(asyncio.run(sync_to_async(self.connect)()), conn)
+        asyncio.run(sync_to_async(connections.close_all)())
+
+    def test_async_to_sync(self):
+        """Thread-sensitive code that async_to_sync() runs uses its caller's thread."""
+        self.assertIs(async_to_sync(sync_to_async(self.connect))(), self.connect())
+        self.assertIs(connection.is_usable(), True)
+
+    def test_parent_task(self):
+        """The end of a task doesn't close a connection of the task's parent."""
+
+        async def main():
+            conn = self.connect()
+            await self.run_tasks(self.asave)
+            self.assertIs(self.connect(), conn)
+            self.assertIs(conn.is_usable(), True)
+            conn.close()
+
+        asyncio.run(main())
+
+    def test_garbage_collection(self):
+        """
+        A context that's part of a reference cycle is left to the garbage
+        collector, which may be triggered in any thread.
+        """
+
+        async def save_and_fail():
+            self.save()
+            raise ValueError
+
+        with self.assertRaises(ValueError):
+            asyncio.run(save_and_fail())
+        self.run_thread(gc.collect)
+        self.assertOpenConnections(0)
+
+    @unittest.skipUnless(
+        connection.vendor == "postgresql" and is_psycopg3, "psycopg 3 specific test."
+    )
+    def test_pool(self):
+        """
+        A pooled connection isn't returned to its pool at the end of a context,
+        as this may be the garbage collector's doing.
+        """
+
+        async def connect():
+            return self.connect("other")
+
+        connections["other"].close()
+        options = connections["other"].settings_dict["OPTIONS"]
+        with mock.patch.dict(options, pool=True):
+            conn = asyncio.run(connect())
+            try:
+                gc.collect()
+                self.assertIs(conn.is_usable(), True)
+            finally:
+                self.close(conn)
+                conn.close_pool()
+
+
+@tag("regression")
+@unittest.skipIf(
+    connection.vendor == "sqlite",
+    "SQLite has no server that counts the connections of other processes.",
+)
+class ASGIServerTests(ThreadConnectionsTestCase):
+    """
+    100 requests to a server with persistent connections don't leave open
+    connections behind when the threads that handled them have ended.
+    """
+
+    available_apps = ["thread_connections"]
+
+    def serve(self, *args, **kwargs):
+        """Start a server for the application of the asgi module."""
+        databases = {alias: connections[alias].settings_dict for alias in connections}
+        databases["default"] = {**databases["default"], "CONN_MAX_AGE": 600}
+        server = subprocess.Popen(
+            [sys.executable, "-m", *args, "thread_connections.asgi:application"],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "TEST_DATABASES": json.dumps(databases, default=str),
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **kwargs,
+        )
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        return server
+
+    def request(self, port, path):
+        conn = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+        try:
+            conn.request("GET", path)
+            return conn.getresponse().status
+        finally:
+            conn.close()
+
+    def check_server(self, name):
+        with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+            fd = listener.fileno()
+            server = self.serve(name, f"--fd={fd}", pass_fds=[fd])
+            port = listener.getsockname()[1]
+            # It waits in the queue of the socket until the server has started.
+            self.assertEqual(self.request(port, "/sync/"), 200)
+            with ThreadPoolExecutor(max_workers=10) as executor:
+                futures = [
+                    executor.submit(self.request, port, path)
+                    for path in ["/sync/", "/async/", "/async/"] * 33
+                ]
+            self.assertEqual({future.result() for future in futures}, {200})
+            self.assertOpenConnections(0)
+            self.assertIsNone(server.poll())
+        self.assertEqual(Item.objects.count(), 100)
+
+    @unittest.skipUnless(find_spec("uvicorn"), "uvicorn isn't installed.")
+    def test_uvicorn(self):
+        self.check_server("uvicorn")
+
+    @unittest.skipUnless(find_spec("daphne"), "daphne isn't installed.")
+    def test_daphne(self):
+        self.check_server("daphne")
