@@ -1,7 +1,11 @@
+import os
 import signal
 
 from .processes import run_module
 from .utils import ThreadConnectionsTestCase
+
+# A crash may need many runs to show.
+RUNS = int(os.environ.get("EXIT_RUNS", 3))
 
 
 class ExitTests(ThreadConnectionsTestCase):
@@ -12,7 +16,7 @@ class ExitTests(ThreadConnectionsTestCase):
         A process that ends as the function of the exits module does has the
         return code, doesn't crash, doesn't hang, and leaves no connection open.
         """
-        for _ in range(3):
+        for _ in range(RUNS):
             process = run_module("thread_connections.exits", name)
             self.assertEqual(process.returncode, returncode, process.stderr)
             # A traceback ends with the exception.
