@@ -11,11 +11,14 @@ from django.conf import settings
 from django.db import connections
 
 
-def run_module(name, *args):
-    """Run a module, which has to call setup(). Return the completed process."""
+def run_module(name, *args, options=()):
+    """
+    Run a module, which has to call setup(), with Python's options. Return the
+    completed process.
+    """
     databases = {alias: connections[alias].settings_dict for alias in connections}
     return subprocess.run(
-        [sys.executable, "-m", name, *args],
+        [sys.executable, *options, "-m", name, *args],
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(sys.path),

@@ -2,8 +2,9 @@ import gc
 import os
 import threading
 import time
+import warnings
 
-from django.db import connection, connections
+from django.db import close_old_connections, connection, connections
 from django.test import TransactionTestCase
 
 
@@ -22,6 +23,9 @@ class ThreadConnectionsTestCase(TransactionTestCase):
     def setUp(self):
         if connection.vendor == "sqlite" and connection.is_in_memory_db():
             self.skipTest("Threads can't write to an in-memory database concurrently.")
+        # Many threads leave connections open on purpose.
+        self.enterContext(warnings.catch_warnings())
+        warnings.simplefilter("ignore", ResourceWarning)
         # Without garbage collection, what a thread leaves open stays open.
         self.addCleanup(gc.enable)
         gc.collect()
@@ -31,6 +35,8 @@ class ThreadConnectionsTestCase(TransactionTestCase):
     def tearDown(self):
         # Close what is left open, or the test databases can't be destroyed.
         gc.collect()
+        # Issue the warnings that are due while they're ignored.
+        close_old_connections()
 
     def count_open_connections(self, alias="default"):
         """
