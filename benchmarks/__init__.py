@@ -1,0 +1,1 @@
+"""What the patches cost, side by side with stock Django."""

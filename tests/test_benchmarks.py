@@ -1,0 +1,19 @@
+"""The benchmarks run, and show each case."""
+
+import subprocess
+import sys
+
+from overlay import ROOT
+
+
+def test_benchmarks() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--rounds", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "connections[alias]" in run.stdout
+    assert "thread with a scope" in run.stdout
