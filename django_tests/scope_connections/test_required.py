@@ -5,7 +5,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import StringIO
 from unittest import mock
 from urllib.request import urlopen
@@ -265,7 +267,12 @@ class RunserverTests(ScopeRequiredTestCase):
         )
         self.addCleanup(server.wait)
         # The reloader has a child process.
-        self.addCleanup(os.killpg, server.pid, signal.SIGKILL)
+        kill = partial(os.killpg, server.pid, signal.SIGKILL)
+        self.addCleanup(kill)
+        # If the server fails to start, the reloader waits for a change.
+        timer = threading.Timer(60, kill)
+        self.addCleanup(timer.cancel)
+        timer.start()
         with server.stdout:
             for line in server.stdout:
                 if match := re.search(r"server at (http://\S+)", line):

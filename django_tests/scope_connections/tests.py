@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
@@ -7,7 +8,13 @@ from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from fork_connections.utils import get_session
 from thread_connections.utils import ThreadConnectionsTestCase
 
-from django.db import OperationalError, connection, connections, transaction
+from django.db import (
+    OperationalError,
+    close_old_connections,
+    connection,
+    connections,
+    transaction,
+)
 from django.test.utils import tag
 
 
@@ -217,6 +224,17 @@ class ScopeTests(ScopeTestCase):
             self.assertEqual(executor.submit(get_session).result(), session)
             self.assertOpenConnections(1)
         self.assertOpenConnections(0)
+
+    def test_initializer_warnings(self):
+        """It's on purpose that such threads end with open connections."""
+        with warnings.catch_warnings(record=True) as recorded:
+            warnings.simplefilter("always")
+            with ThreadPoolExecutor(
+                max_workers=1, initializer=connections.scope().enter
+            ) as executor:
+                executor.submit(get_session).result()
+            close_old_connections()
+        self.assertEqual(recorded, [])
 
 
 @tag("regression")

@@ -103,21 +103,6 @@ class UnclosedConnectionWarningTests(UnclosedConnectionsTestCase):
     def test_line(self):
         self.assertOpenedIn(self.count)
 
-    def test_line_behind_executor(self):
-        def target():
-            with ThreadPoolExecutor() as executor:
-                executor.submit(self.count).result()
-
-        self.assertOpenedIn(self.count, target)
-
-    def test_line_behind_sync_to_async(self):
-        """The threads of an event loop end with it."""
-
-        def target():
-            async_to_sync(sync_to_async(self.count, thread_sensitive=False))()
-
-        self.assertOpenedIn(self.count, target)
-
     def test_line_of_decorated_function(self):
         """A decorator that opens a connection does so for its caller."""
 
@@ -129,13 +114,24 @@ class UnclosedConnectionWarningTests(UnclosedConnectionsTestCase):
     def test_line_of_django(self):
         """A thread may run nothing but Django's own code."""
 
-        def target():
+        def run_thread():
             thread = threading.Thread(target=Group.objects.count)
             thread.start()
             thread.join()
 
-        [warning] = self.get_warnings(target)
-        self.assertTrue(warning.filename.startswith(os.path.dirname(django.__file__)))
+        def run_executor():
+            with ThreadPoolExecutor() as executor:
+                executor.submit(Group.objects.count).result()
+
+        def run_loop():
+            async_to_sync(sync_to_async(Group.objects.count, thread_sensitive=False))()
+
+        for target in [run_thread, run_executor, run_loop]:
+            with self.subTest(target=target.__name__):
+                [warning] = self.get_warnings(target)
+                self.assertTrue(
+                    warning.filename.startswith(os.path.dirname(django.__file__))
+                )
 
     def test_each_connection(self):
         """There's a warning for each alias, and for each thread of a line."""
@@ -401,16 +397,18 @@ class LiveConnectionsTests(UnclosedConnectionsTestCase):
             for _ in range(100):
                 self.run_threads(work, number=10)
 
-        names = [f"worker_{i}" for i in range(5)]
+        names = {f"worker_{i}" for i in range(5)}
         barrier = threading.Barrier(5)
         with ThreadPoolExecutor(5, thread_name_prefix="worker") as executor:
             list(executor.map(lambda _: (self.connect(), barrier.wait()), names))
             runner = threading.Thread(target=run)
             runner.start()
-            while runner.is_alive():
-                found = [conn.thread_name for conn in connections.live()]
-                self.assertEqual(sorted(name for name in found if name in names), names)
-            runner.join()
+            try:
+                while runner.is_alive():
+                    found = {conn.thread_name for conn in connections.live()}
+                    self.assertLessEqual(names, found)
+            finally:
+                runner.join()
             list(
                 executor.map(lambda _: (connections.close_all(), barrier.wait()), names)
             )
