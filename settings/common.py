@@ -1,6 +1,7 @@
 """What the settings for Django's runner have in common, whatever the database."""
 
 import os
+from copy import deepcopy
 
 import django
 
@@ -19,6 +20,6 @@ if report := os.environ.get("OVERLAY_REPORT"):
 def aliases(**options):
     """Return DATABASES: two databases of one server, as Django's tests need."""
     return {
-        "default": {"NAME": "overlay", **options},
-        "other": {"NAME": "overlay_other", **options},
+        "default": {"NAME": "overlay", **deepcopy(options)},
+        "other": {"NAME": "overlay_other", **deepcopy(options)},
     }
