@@ -1,5 +1,6 @@
 """`python -m benchmarks`: time stock and patched Django in turn."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from overlay import CACHE, PATCHES, TESTS, trees
 from overlay.cli import db_option, django_option
+from overlay.errors import OverlayError
 from overlay.runner import require_packages
 from overlay.script import Script
 from overlay.series import lines
@@ -29,20 +31,25 @@ Rounds = list[dict[str, float]]  # seconds per call, by case
 def main(django: str | None, db: str, rounds: int) -> None:
     """Time the cases of cases.py on stock and on patched Django.
 
-    Both run at the same time and take turns, since timings vary between runs. The
-    ratio is that of the two turns of a round: its median, least, and greatest.
+    Both run at the same time and take turns, since timings vary between runs. What
+    disturbs them only adds to what they take: the least of all rounds tells most.
     """
     require_packages(db)
-    rounds_and_first = str(rounds + 1)
     line, release = trees.choose(django, lines(PATCHES))
     stock, patched = (
         trees.build(line, release, patched, TESTS, CACHE) for patched in (False, True)
     )
-    with (
-        server(db) as environment,
-        Script(SCRIPT, stock, db, environment, rounds_and_first) as stock_script,
-        Script(SCRIPT, patched, db, environment, rounds_and_first) as patched_script,
-    ):
+    with ExitStack() as stack:
+        environments = [stack.enter_context(server(db)) for _ in (stock, patched)]
+        if db != "sqlite" and environments[0] == environments[1]:
+            raise OverlayError(
+                "Stock and patched Django need a server each: name none, so that "
+                "private ones are started."
+            )
+        stock_script, patched_script = (
+            stack.enter_context(Script(SCRIPT, tree, db, environment, str(rounds + 1)))
+            for tree, environment in zip((stock, patched), environments, strict=True)
+        )
         timed: tuple[Rounds, Rounds] = ([], [])
         turns = [(stock_script, timed[0]), (patched_script, timed[1])]
         for script, _ in turns:
@@ -58,18 +65,24 @@ def main(django: str | None, db: str, rounds: int) -> None:
 def show(stock: Rounds, patched: Rounds, title: str, console: Console) -> None:
     """Print what each case took, and the ratios of patched to stock Django."""
     table = Table(
-        "µs per call", "stock", "patched", "ratio", "range", title=title, box=box.SIMPLE
+        "least µs per call",
+        "stock",
+        "patched",
+        "ratio",
+        "median ratio of a round",
+        title=title,
+        box=box.SIMPLE,
     )
     for case in patched[0]:
-        cells = ["", f"{median(r[case] for r in patched) * 1e6:.3g}", "", ""]
+        after = [seconds[case] for seconds in patched]
+        cells = [f"{min(after) * 1e6:.3g}"]
         if case in stock[0]:
-            ratios = [
-                after[case] / before[case]
-                for before, after in zip(stock, patched, strict=True)
-            ]
-            cells[0] = f"{median(r[case] for r in stock) * 1e6:.3g}"
-            cells[2] = f"{median(ratios):.2f}"
-            cells[3] = f"{min(ratios):.2f} to {max(ratios):.2f}"
+            before = [seconds[case] for seconds in stock]
+            ratios = [b / a for a, b in zip(before, after, strict=True)]
+            cells.insert(0, f"{min(before) * 1e6:.3g}")
+            cells += [f"{min(after) / min(before):.2f}", f"{median(ratios):.2f}"]
+        else:
+            cells.insert(0, "")
         table.add_row(escape(case), *cells)
     for column in table.columns[1:]:
         column.justify = "right"
