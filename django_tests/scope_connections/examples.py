@@ -7,7 +7,7 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
 from django.contrib.auth.models import Group
 from django.db import connections
@@ -91,11 +91,11 @@ async def save_in_task(name):
 
 
 # An ASGI middleware that closes persistent connections at the end of requests,
-# or of WebSockets.
+# or of WebSockets. The context is the one that Django would enter.
 class ScopeMiddleware:
     def __init__(self, application):
         self.application = application
 
     async def __call__(self, scope, receive, send):
-        async with connections.scope():
+        async with ThreadSensitiveContext(), connections.scope():
             await self.application(scope, receive, send)
