@@ -26,6 +26,8 @@ class ThreadConnectionsTestCase(TransactionTestCase):
         # Many threads leave connections open on purpose.
         self.enterContext(warnings.catch_warnings())
         warnings.simplefilter("ignore", ResourceWarning)
+        # Issue those that are due then.
+        self.addCleanup(close_old_connections)
         # Without garbage collection, what a thread leaves open stays open.
         self.addCleanup(gc.enable)
         gc.collect()
@@ -35,8 +37,6 @@ class ThreadConnectionsTestCase(TransactionTestCase):
     def tearDown(self):
         # Close what is left open, or the test databases can't be destroyed.
         gc.collect()
-        # Issue the warnings that are due while they're ignored.
-        close_old_connections()
 
     def count_open_connections(self, alias="default"):
         """
