@@ -18,17 +18,19 @@ DRIVERS = {
     "mysql": {"MySQLdb": "mysql"},
     "postgres": {"psycopg": "postgres"},
 }
-# What our own tests use connections with. They would skip without.
-CONCURRENCY = dict.fromkeys(
+# What our own tests use connections with. They would skip, or fail, without.
+OURS = dict.fromkeys(
     (
         "daphne",
         "dj_db_conn_pool",
         "django_db_geventpool",
         "eventlet",
         "gevent",
+        "pytest_django",
         "uvicorn",
+        "xdist",
     ),
-    "concurrency",
+    "tests",
 )
 
 
@@ -37,7 +39,7 @@ def require_packages(db: str, *, ours: bool = False) -> None:
 
     Our tests, if `ours`, need more than Django's own.
     """
-    needed = PACKAGES | DRIVERS[db] | (CONCURRENCY if ours else {})
+    needed = PACKAGES | DRIVERS[db] | (OURS if ours else {})
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         extras = ",".join(dict.fromkeys(needed.values()))

@@ -38,7 +38,7 @@ FOLDERS = {
 }
 PACKAGES = {
     "mysql": "MariaDB or MySQL (Debian and Ubuntu: "
-    "apt-get install mariadb-server-core mariadb-client-core)",
+    "apt-get install mariadb-server-core mariadb-client)",
     "postgres": "PostgreSQL (Debian and Ubuntu: apt-get install postgresql)",
 }
 PATIENCE = 60.0  # seconds to start, or to stop
@@ -124,6 +124,7 @@ class _Server(mirakuru.Executor):
 
 def _mysql(folder: Path, max_connections: int) -> Recipe:
     program = _program("mysql", "mariadbd", "mysqld")
+    _program("mysql", "mysqldump")  # Django clones databases with it
     version = _check([program, "--version"], folder)
     data, socket = folder / "data", folder / "socket"
     options = [

@@ -99,11 +99,11 @@ def test_a_missing_driver_is_refused_with_the_command_that_brings_it(monkeypatch
 
 
 def test_our_tests_need_more_than_djangos_so_that_none_of_them_skips(monkeypatch):
-    monkeypatch.setattr("overlay.runner.CONCURRENCY", {"no_such": "concurrency"})
+    monkeypatch.setattr("overlay.runner.OURS", {"no_such": "tests"})
     result = run("thread_connections")
     assert result.exit_code == 1
     assert "lacks no_such" in result.output
-    assert "'.[django,concurrency]'" in result.output
+    assert "'.[django,tests]'" in result.output
 
 
 red, green, skipped = (
