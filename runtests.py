@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Run the regression tests, or Django's own, on patched or stock Django."""
 
-import itertools
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,6 +15,13 @@ from overlay.errors import OverlayError
 from overlay.runner import DRIVERS, require_packages, run_tests
 from overlay.series import Line, django_version, line_for, lines
 from overlay.servers import server
+
+# The options of Django's runner whose value may be the next word.
+TAKE_VALUES = {
+    *("-k", "-v", "--bisect", "--durations", "--exclude-tag", "--external-host"),
+    *("--pair", "--parallel", "--selenium", "--selenium-hub", "--settings"),
+    *("--shuffle", "--start-after", "--start-at", "--tag", "--verbosity"),
+}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,10 +67,9 @@ def main(
 
     LABEL names tests as that runner wants it, ours or Django's: `backends`,
     `thread_connections.tests.EndedThreadsTests`. Default: all of ours. Each OPTION is
-    handed to that runner.
+    handed to that runner; labels may follow it.
     """
-    labels = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
-    options = words[len(labels) :]
+    labels, options = split(words)
     if red_green and stock:
         raise OverlayError("--red-green runs stock Django, too: leave --stock out.")
     known = lines(PATCHES)
@@ -99,6 +104,15 @@ def main(
         ]
     code = next(filter(None, codes), 0)
     sys.exit(code if code >= 0 else 128 - code)  # as a shell does for a signal
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the labels among `words`, and the options with their values."""
+    labels, options = [], []
+    for previous, word in zip(("", *words), words, strict=False):
+        is_option = word.startswith("-") or previous in TAKE_VALUES
+        (options if is_option else labels).append(word)
+    return labels, options
 
 
 def by_settings(db: str, labels: Sequence[str], line: Line) -> dict[str, list[str]]:

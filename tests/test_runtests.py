@@ -58,6 +58,14 @@ def test_a_checkout_is_run_as_it_is_and_its_exit_code_returned(django, tmp_path)
     assert snapshot(django) == before
 
 
+def test_labels_may_follow_options_but_are_not_their_values(django, tmp_path):
+    words = ["--failfast", "basic", "--tag", "backends", "--timing", "servers"]
+    run("--django", str(django), "--", *words)
+    *_, arguments = (tmp_path / "said").read_text().partition("--noinput ")
+    expected = "basic servers --failfast --tag backends --timing"
+    assert arguments == expected
+
+
 def test_a_checkout_without_our_tests_has_to_be_patched_first(django):
     result = run("--django", str(django))
     assert result.exit_code == 1
