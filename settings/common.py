@@ -13,6 +13,10 @@ if django.VERSION < (6, 0):  # afterwards Django's own tests expect the default
 
 # runtests.py --red-green reads each test's outcome from this JUnit file.
 if report := os.environ.get("OVERLAY_REPORT"):
+    from xmlrunner.result import _XMLTestResult
+
+    # Python 3.12.1 doesn't start the tests that it skips, whose duration is reported.
+    _XMLTestResult.start_time = 0.0
     TEST_RUNNER = "xmlrunner.extra.djangotestrunner.XMLTestRunner"
     TEST_OUTPUT_DIR, TEST_OUTPUT_FILE_NAME = os.path.split(report)
 

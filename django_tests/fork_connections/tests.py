@@ -225,11 +225,11 @@ class InheritedConnectionsTests(ForkTestCase):
 
     @regression_on("mysql")
     def test_running_queries(self):
-        """The other threads may be in the middle of a query."""
+        """The other threads may be in the middle of a query, or between two."""
         stopped = threading.Event()
 
         def query():
-            while not stopped.is_set():
+            while not stopped.wait(0.001):
                 get_session()
             return get_session()
 
