@@ -172,10 +172,10 @@ class FaultsTests(ThreadConnectionsTestCase):
         with warnings.catch_warnings():
             warnings.simplefilter("error", ResourceWarning)
             self.run_thread(lambda: self.connect_all() and None)
-            for alias in self.databases:
-                self.assertOpenConnections(0, alias)
             gc.collect()
         unraisablehook.assert_not_called()
+        for alias in self.databases:
+            self.assertOpenConnections(0, alias)
 
     def test_captured_warnings(self):
         """Warnings that are logged don't make an ended thread appear alive."""
