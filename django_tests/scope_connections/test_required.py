@@ -258,8 +258,9 @@ class RunserverTests(ScopeRequiredTestCase):
 
     def test_request(self):
         server = subprocess.Popen(
-            [sys.executable, "-u", "-m", "scope_connections.runserver"],
-            env=get_environment(),
+            [sys.executable, "-m", "scope_connections.runserver"],
+            # The reloader runs it again, without Python's options.
+            env={**get_environment(), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
