@@ -1,8 +1,8 @@
 """
 Time what the patches touch with the Django that is on the path.
 
-In each of as many rounds as the argument says, it says the seconds that each case took per call. See
-overlay.script.Script for who runs it: compare.py.
+It runs as many rounds as the argument says, and says how many seconds each case took
+per call. `python -m benchmarks` runs it, by overlay.script.Script.
 """
 
 import gc

@@ -19,8 +19,6 @@ from django.test.utils import tag
 
 
 class ScopeTestCase(ThreadConnectionsTestCase):
-    available_apps = []
-
     def setUp(self):
         super().setUp()
         # Tests run in a thread that goes on when a scope ends.
