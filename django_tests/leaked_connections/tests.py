@@ -200,7 +200,7 @@ class LeakTests(TransactionTestCase):
                 self.assertReported(output, "  'other' (")
 
     def test_overridden_teardown(self):
-        """Not calling the teardown is no way not to be told."""
+        """Not calling the teardown is no way not to be told, or not to fail."""
         project = self.create_project(
             TEST_CASES % THREAD,
             settings="""
@@ -215,8 +215,14 @@ class Runner(DiscoverRunner):
 TEST_RUNNER = "settings.Runner"
 """,
         )
-        output = self.run_tests(project)
-        self.assertLeakReported(output, LeakTests.test)
+        for options, exit_code in [
+            ([], 0),
+            (["--fail-on-leaked-connections"], 1),
+            (["--fail-on-leaked-connections", "--parallel=2"], 1),
+        ]:
+            with self.subTest(options=options):
+                output = self.run_tests(project, *options, exit_code=exit_code)
+                self.assertLeakReported(output, LeakTests.test)
 
     def test_places(self):
         """A connection may be opened by a plain test, or by none."""
@@ -431,10 +437,10 @@ destroyed = threading.Event()
 queried = threading.Event()
 
 
-def query():
+def query(alias="default"):
     close_old_connections()
     try:
-        with connection.cursor() as cursor:
+        with connections[alias].cursor() as cursor:
             cursor.execute(f"SELECT {FUNCTIONS[connection.vendor]}()")
             print("Queried", cursor.fetchone()[0])
     except Exception as e:
@@ -452,31 +458,32 @@ class Runner(DiscoverRunner):
 class Tests(TestCase):
     def test_go_on(self):
         def run(ready):
-            query()
+            if CONNECT:
+                query()
             if CLOSE:
                 connection.close()
             ready()
             destroyed.wait(10)
-            for _ in range(3):
-                query()
+            for alias in ["default", "default", "other"]:
+                query(alias)
             queried.set()
 
         start(run)
 """
 
-    def test_production_database(self):
+    def test_production_databases(self):
         name = connection.settings_dict["NAME"]
-        for close in [False, True]:
+        for connect, close in [(True, False), (True, True), (False, False)]:
             project = self.create_project(
-                f"{self.tests}\nCLOSE = {close}\n",
+                f"{self.tests}\nCONNECT = {connect}\nCLOSE = {close}\n",
                 settings='TEST_RUNNER = "app.tests.Runner"',
             )
-            with self.subTest(close=close):
+            with self.subTest(connect=connect, close=close):
                 output = self.run_tests(project)
                 before, _, after = output.partition("Destroyed\n")
-                self.assertIn(f"Queried {name}_leaked\n", before)
+                self.assertIs(f"Queried {name}_leaked\n" in before, connect)
                 self.assertNotIn("Queried", after)
-                self.assertIn("DatabaseOperationForbidden: ", after)
+                self.assertEqual(after.count("DatabaseOperationForbidden: "), 3)
 
 
 @tag("regression")
@@ -545,9 +552,8 @@ raw = []
             self.assertIn(f"session {conn._get_session_id()} (user ", output)
         self.assertIn("Got an error recreating the test database: ", output)
 
-    @unittest.skipUnless(connection.vendor == "mysql", "MySQL's clones are dumps.")
     def test_clone(self):
-        """A database can't be cloned while it's written to."""
+        """A database can't be cloned while others use it (PostgreSQL) or write."""
         project = self.create_project(TEST_CASES % THREAD)
         name = connection.settings_dict["NAME"]
         with connection.cursor() as cursor:
@@ -558,7 +564,12 @@ raw = []
         with self.foreign_session(
             "INSERT INTO app_item (name) VALUES ('item')"
         ) as conn:
-            output = self.run_tests(project, "--keepdb", "--parallel=2", exit_code=1)
+            output = self.run_tests(
+                project,
+                "--keepdb",
+                "--parallel=2",
+                exit_code={"mysql": 1, "postgresql": 2}[connection.vendor],
+            )
             self.assertIn(f"session {conn._get_session_id()} (user ", output)
 
     def test_worker(self):
@@ -616,30 +627,61 @@ class TerminateSessionTests(TransactionTestCase):
         creation = BaseDatabaseCreation(connection)
         self.assertIs(self.terminate(self.connect(), creation), False)
 
-    def test_privilege(self):
-        """The error says what's missing."""
-        conn = self.connect()
-        create, drop, message = {
-            "mysql": (
-                "CREATE USER leaking",
-                "DROP USER leaking",
-                "requires the CONNECTION_ADMIN ",
-            ),
-            "postgresql": (
-                "CREATE ROLE leaking LOGIN",
-                "DROP ROLE leaking",
-                "must be a superuser to terminate superuser process",
-            ),
+    def connect_as_other_user(self):
+        """Return the connection of a user who has no privileges."""
+        create, drop = {
+            "mysql": ("CREATE USER leaking", "DROP USER leaking"),
+            "postgresql": ("CREATE ROLE leaking LOGIN", "DROP ROLE leaking"),
         }[connection.vendor]
         with connection.cursor() as cursor:
             cursor.execute(create)
             self.addCleanup(self.execute, drop)
         other = connection.copy()
         other.settings_dict.update(USER="leaking", PASSWORD="")
-        with self.assertRaisesMessage(DatabaseError, message):
-            self.terminate(conn, other.creation)
-        self.assertIs(conn.is_usable(), True)
+        return other
 
     def execute(self, sql):
         with connection.cursor() as cursor:
             cursor.execute(sql)
+
+    def test_privilege(self):
+        """The error says what's missing."""
+        conn = self.connect()
+        message = {
+            "mysql": "requires the CONNECTION_ADMIN ",
+            "postgresql": "must be a superuser to terminate superuser process",
+        }[connection.vendor]
+        with self.assertRaisesMessage(DatabaseError, message):
+            self.terminate(conn, self.connect_as_other_user().creation)
+        self.assertIs(conn.is_usable(), True)
+
+    @unittest.skipUnless(connection.vendor == "mysql", "PostgreSQL lists all sessions.")
+    def test_invisible_sessions(self):
+        """It's said why the session that a statement waits for isn't listed."""
+        self.connect()
+        sessions = self.connect_as_other_user().creation._describe_sessions(
+            connection.settings_dict["NAME"]
+        )
+        self.assertIn("may require a privilege, like PROCESS", sessions)
+
+
+@tag("regression")
+class ConnectionMonitorTests(ProjectTestCase):
+    def test_closed(self):
+        """Closed connections aren't remembered for as long as tests run."""
+        project = self.create_project("""
+from django.test.connections import connection_monitor
+
+
+class Tests(TestCase):
+    def test_many(self):
+        copy = connection.copy()
+        self.addCleanup(copy.close)
+        for _ in range(3):
+            copy.connect()
+            for _ in range(700):
+                connection_monitor.record(copy)
+            copy.close()
+        self.assertLess(len(connection_monitor.opened), 1000)
+""")
+        self.run_tests(project)
