@@ -23,6 +23,9 @@ TAKE_VALUES = {
     *("--shuffle", "--start-after", "--start-at", "--tag", "--verbosity"),
 }
 
+# Folders in Django's tests/ that its runner doesn't take as labels, or only with GIS.
+NOT_LABELS = {"gis_tests", "import_error_package", "test_runner_apps"}
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
@@ -40,6 +43,7 @@ TAKE_VALUES = {
     help="mysql and postgres are private servers, unless MYSQL_HOST or "
     "MYSQL_UNIX_SOCKET, or PGHOST, names one.",
 )
+@click.option("--all", "whole", is_flag=True, help="Run all tests of Django's own.")
 @click.option(
     "--red-green",
     is_flag=True,
@@ -59,6 +63,7 @@ def main(
     django: str | None,
     stock: bool,
     db: str,
+    whole: bool,
     red_green: bool,
     timeout: float,
     words: tuple[str, ...],
@@ -72,6 +77,8 @@ def main(
     labels, options = split(words)
     if red_green and stock:
         raise OverlayError("--red-green runs stock Django, too: leave --stock out.")
+    if whole and (labels or red_green):
+        raise OverlayError("--all goes with neither labels nor --red-green.")
     known = lines(PATCHES)
     tree = None
     if django and not django[0].isdigit():
@@ -83,20 +90,22 @@ def main(
         line = line_for(django_version(tree), known)
         trees.require_python(line, line.release)
         missing = [app for app in line.test_apps if not (tree / "tests" / app).is_dir()]
-        if missing and not labels:
+        if missing and not labels and not whole:
             raise OverlayError(
                 f"{tree} lacks tests/{missing[0]}: "
                 f"run `django-overlay apply {tree}` first."
             )
     else:
         line, release = trees.choose(django, known)
-    labels = labels or line.test_apps
+    labels = labels or ([] if whole else line.test_apps)
     require_packages(db, ours=any(is_ours(label, line) for label in labels))
     if not tree:
         build = partial(trees.build, line, release, tests=TESTS, cache=CACHE)
         if red_green:
             sys.exit(prove(build, db, labels, options, timeout))
         tree = build(patched=not stock)
+    if whole:
+        labels = djangos_own(tree, line)
     with server(db) as env:
         codes = [
             run_tests(tree, settings, group, options, env=env)
@@ -128,6 +137,12 @@ def by_settings(db: str, labels: Sequence[str], line: Line) -> dict[str, list[st
         settings = "sqlite" if is_ours(label, line) else "sqlite_in_memory"
         groups.setdefault(settings, []).append(label)
     return groups
+
+
+def djangos_own(tree: Path, line: Line) -> list[str]:
+    """Return labels for all tests in `tree` but those that `line` brings."""
+    packages = {init.parent.name for init in tree.glob("tests/*/__init__.py")}
+    return sorted(packages - NOT_LABELS - set(line.test_apps))
 
 
 def is_ours(label: str, line: Line) -> bool:

@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import django
 
-SECRET_KEY = "needed by tests only"  # noqa: S105
+SECRET_KEY = "django_tests_secret_key"  # noqa: S105 (which Django's tests expect)
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast
 USE_TZ = False
 if django.VERSION < (6, 0):  # afterwards Django's own tests expect the default

@@ -66,6 +66,22 @@ def test_labels_may_follow_options_but_are_not_their_values(django, tmp_path):
     assert arguments == expected
 
 
+def test_all_of_djangos_own_tests_are_run_with_sqlite_in_memory(django, tmp_path):
+    for app in ["basic", "servers", "gis_tests", "thread_connections"]:
+        write(django / "tests" / app / "__init__.py", "")
+    run("--django", str(django), "--all", "--", "--timing")
+    said = (tmp_path / "said").read_text()
+    assert "--settings=settings.test_sqlite_in_memory" in said
+    assert said.endswith("--noinput basic servers --timing")
+
+
+@pytest.mark.parametrize("other", ["--red-green", "basic"])
+def test_all_goes_with_nothing_that_chooses_tests(other):
+    result = run("--all", other)
+    assert result.exit_code == 1
+    assert "goes with neither labels nor --red-green" in result.output
+
+
 def test_a_checkout_without_our_tests_has_to_be_patched_first(django):
     result = run("--django", str(django))
     assert result.exit_code == 1
