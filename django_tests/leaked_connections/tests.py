@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import unittest
 from contextlib import closing, contextmanager
 
@@ -224,6 +225,70 @@ TEST_RUNNER = "settings.Runner"
                 output = self.run_tests(project, *options, exit_code=exit_code)
                 self.assertLeakReported(output, LeakTests.test)
 
+    def test_enclosing(self):
+        """A test may set up and tear down databases itself."""
+        project = self.create_project("""
+from django.test.utils import setup_databases, teardown_databases
+
+
+class LeakTests(TransactionTestCase):
+    def test_leak(self):
+        def run(ready):
+            ready()
+            torn_down.wait(10)
+            Item.objects.count()
+
+        torn_down = threading.Event()
+        leak()
+        thread = start(run)
+        teardown_databases(setup_databases(0, False, aliases=[]), 0)
+        torn_down.set()
+        thread.join()
+""")
+        output = self.run_tests(project)
+        self.assertReported(
+            output, "'leaking', a running", "'leaking', a finished", number=2
+        )
+
+    @unittest.skipUnless(hasattr(os, "fork"), "Requires os.fork().")
+    def test_fork(self):
+        """A process that a test forks reports nothing when it exits."""
+        project = self.create_project("""
+import atexit, os
+
+
+class LeakTests(TestCase):
+    def test_leak(self):
+        leak(alive=False)
+        if not (pid := os.fork()):
+            atexit._run_exitfuncs()
+            os._exit(0)
+        os.waitpid(pid, 0)
+""")
+        output = self.run_tests(project)
+        self.assertReported(output)
+
+    def test_parent(self):
+        """Worker processes don't report what their parent has opened."""
+        project = self.create_project(
+            TEST_CASES % THREAD + """
+
+class Runner(DiscoverRunner):
+    def setup_databases(self, **kwargs):
+        old_config = super().setup_databases(**kwargs)
+        leak(alive=False)
+        return old_config
+""",
+            settings='TEST_RUNNER = "app.tests.Runner"',
+        )
+        output = self.run_tests(project, "--parallel=2")
+        self.assertReported(
+            output,
+            "opened during:  no test\n",
+            f"opened during:  {LeakTests.test}\n",
+            number=2,
+        )
+
     def test_places(self):
         """A connection may be opened by a plain test, or by none."""
         project = self.create_project("""
@@ -305,6 +370,23 @@ shared = []
         output = self.run_tests(project)
         self.assertReported(output, "'leaking', a finished daemon thread")
 
+    def test_reconnected(self):
+        """Only the last one of a thread's connections is open."""
+        project = self.create_project("""
+class LeakTests(TestCase):
+    def test_leak(self):
+        def run(ready):
+            for _ in range(3):
+                connection.close()
+                connection.connect()
+            ready()
+            forever.wait()
+
+        start(run)
+""")
+        output = self.run_tests(project)
+        self.assertReported(output)
+
     def test_main_thread(self):
         """The thread that runs the tests may leave a connection open, too."""
         project = self.create_project("""
@@ -322,8 +404,8 @@ copies = []
 class FalseAlarmTests(ProjectTestCase):
     """What isn't left open isn't reported."""
 
-    def assertNotReported(self, tests, **kwargs):
-        output = self.run_tests(self.create_project(tests, **kwargs))
+    def assertNotReported(self, tests, *options, **kwargs):
+        output = self.run_tests(self.create_project(tests, **kwargs), *options)
         self.assertIn("\nOK\n", output)
         self.assertNotIn("Warning", output)
 
@@ -341,34 +423,67 @@ class Tests(TestCase):
         copy = connection.copy()
         copy.ensure_connection()
         copy.close()
+
+    def test_transaction(self):
+        def run(ready):
+            transaction.atomic().__enter__()
+            connection.close()
+            ready()
+            forever.wait()
+
+        start(run)
 """)
+
+    def test_garbage(self):
+        """What only the garbage collector can close is garbage, not left open."""
+        self.assertNotReported("""
+class Tests(TestCase):
+    def test_shared(self):
+        def run(ready):
+            connection.inc_thread_sharing()
+            connection.ensure_connection()
+            ready()
+
+        start(run).join()
+""")
+
+    @unittest.skipUnless(connection.vendor == "sqlite", "For SQLite only.")
+    def test_in_memory_database(self):
+        """The connections to an in-memory database are what keeps it."""
+        self.assertNotReported(TEST_CASES % THREAD, NAME=None)
 
     def test_grace(self):
         """A thread that is about to close its connections isn't accused."""
-        self.assertNotReported(
-            """
-
-event = threading.Event()
-
-
-class Runner(DiscoverRunner):
-    def teardown_databases(self, *args, **kwargs):
-        event.set()
-        super().teardown_databases(*args, **kwargs)
+        tests = """
+import time
 
 
 class Tests(TestCase):
+    event = threading.Event()
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        cls.event.set()
+
     def test_thread(self):
         def run(ready):
             Item.objects.count()
             ready()
-            event.wait()
+            self.event.wait()
+            time.sleep(0.1)
             connections.close_all()
 
         start(run)
-""",
-            settings='TEST_RUNNER = "app.tests.Runner"',
-        )
+
+
+class OtherTests(TestCase):
+    def test_nothing(self):
+        pass
+"""
+        for options in [[], ["--parallel=2"]]:
+            with self.subTest(options=options):
+                self.assertNotReported(tests, *options)
 
     def test_live_server(self):
         self.assertNotReported(
@@ -485,6 +600,30 @@ class Tests(TestCase):
                 self.assertNotIn("Queried", after)
                 self.assertEqual(after.count("DatabaseOperationForbidden: "), 3)
 
+    def test_copy(self):
+        """So is a connection that no thread is bound to."""
+        project = self.create_project(
+            """
+copies = []
+
+
+class Runner(DiscoverRunner):
+    def teardown_databases(self, *args, **kwargs):
+        super().teardown_databases(*args, **kwargs)
+        copies[0].close()
+        copies[0].connect()
+
+
+class Tests(TestCase):
+    def test_copy(self):
+        copies.append(connection.copy())
+        copies[0].connect()
+""",
+            settings='TEST_RUNNER = "app.tests.Runner"',
+        )
+        output = self.run_tests(project, exit_code=1)
+        self.assertIn("DatabaseOperationForbidden: ", output)
+
 
 @tag("regression")
 @unittest.skipIf(connection.vendor == "sqlite", "SQLite has no server.")
@@ -510,6 +649,7 @@ class Tests(TransactionTestCase):
         self.assertReported(output)
         name = connection.settings_dict["NAME"]
         self.assertIn(f"Other sessions that use '{name}_leaked':\n  default (", output)
+        self.assertNotIn("opened by thread 'MainThread'", output)
 
     FOREIGN = """
 class Tests(TestCase):
@@ -523,9 +663,9 @@ raw = []
 
     def test_drop(self):
         """The session of something else isn't terminated but named."""
-        project = self.create_project(self.FOREIGN)
+        project = self.create_project(self.FOREIGN + TEST_CASES % THREAD)
         output = self.run_tests(project, exit_code=1)
-        self.assertNotIn("LeakedConnectionWarning", output)
+        self.assertLeakReported(output, LeakTests.test)
         name = connection.settings_dict["NAME"]
         self.assertIn(f"Other sessions that use '{name}_leaked':\n  session ", output)
 
@@ -533,11 +673,28 @@ raw = []
         project = self.create_project(self.FOREIGN, FORCE_DROP=True)
         self.run_tests(project)
 
+    def test_reset(self):
+        """Statements of tests wait for as long as before."""
+        names = {
+            "mysql": ["@@lock_wait_timeout", "@@innodb_lock_wait_timeout"],
+            "postgresql": ["current_setting('lock_timeout')"],
+        }[connection.vendor]
+
+        def get_limits():
+            with connection.cursor() as cursor:
+                cursor.execute(f"SELECT {', '.join(names)}")
+                return cursor.fetchone()
+
+        limits = get_limits()
+        with connection.creation.limit_lock_waits():
+            self.assertNotEqual(get_limits(), limits)
+        self.assertEqual(get_limits(), limits)
+
     @contextmanager
-    def foreign_session(self, sql):
+    def foreign_session(self, sql, suffix=""):
         """Execute a query in the project's test database, in a transaction."""
         conn = connection.copy()
-        conn.settings_dict["NAME"] += "_leaked"
+        conn.settings_dict["NAME"] += f"_leaked{suffix}"
         with closing(conn), conn.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute(sql)
@@ -551,6 +708,14 @@ raw = []
             output = self.run_tests(project, exit_code=2)
             self.assertIn(f"session {conn._get_session_id()} (user ", output)
         self.assertIn("Got an error recreating the test database: ", output)
+
+    def test_existing_clone(self):
+        """So may a clone."""
+        project = self.create_project(TEST_CASES % THREAD)
+        self.run_tests(project, "--keepdb", "--parallel=2")
+        with self.foreign_session("SELECT * FROM app_item", suffix="_1") as conn:
+            output = self.run_tests(project, "--parallel=2", exit_code=2)
+            self.assertIn(f"session {conn._get_session_id()} (user ", output)
 
     def test_clone(self):
         """A database can't be cloned while others use it (PostgreSQL) or write."""
@@ -622,6 +787,13 @@ class TerminateSessionTests(TransactionTestCase):
         name = conn.settings_dict["NAME"]
         self.assertIs(connection.creation.terminate_session(session_id, name), True)
 
+    @unittest.skipUnless(connection.vendor == "postgresql", "MySQL doesn't reuse ids.")
+    def test_reused_session_id(self):
+        """A session that uses another database now isn't the one to terminate."""
+        conn = self.connect()
+        connection.creation.terminate_session(conn._get_session_id(), "other")
+        self.assertIs(conn.is_usable(), True)
+
     def test_base(self):
         """Other database backends don't have to support it."""
         creation = BaseDatabaseCreation(connection)
@@ -675,8 +847,8 @@ from django.test.connections import connection_monitor
 
 class Tests(TestCase):
     def test_many(self):
+        leak()
         copy = connection.copy()
-        self.addCleanup(copy.close)
         for _ in range(3):
             copy.connect()
             for _ in range(700):
@@ -684,4 +856,5 @@ class Tests(TestCase):
             copy.close()
         self.assertLess(len(connection_monitor.opened), 1000)
 """)
-        self.run_tests(project)
+        output = self.run_tests(project)
+        self.assertReported(output)
