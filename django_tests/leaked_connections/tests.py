@@ -632,6 +632,18 @@ class BoundedTests(ProjectTestCase):
     The test runner waits for a while rather than forever, and tells what for.
     """
 
+    def setUp(self):
+        super().setUp()
+        # Test runs that failed, or were killed, have left databases behind.
+        self.drop_databases()
+        self.addCleanup(self.drop_databases)
+
+    def drop_databases(self):
+        name = connection.settings_dict["NAME"]
+        with connection.cursor() as cursor:
+            for suffix in ["", "_1", "_2"]:
+                cursor.execute(f"DROP DATABASE IF EXISTS {name}_leaked{suffix}")
+
     def test_flush(self):
         """Flushing between tests waits for a transaction."""
         project = self.create_project("""
@@ -720,11 +732,6 @@ raw = []
     def test_clone(self):
         """A database can't be cloned while others use it (PostgreSQL) or write."""
         project = self.create_project(TEST_CASES % THREAD)
-        name = connection.settings_dict["NAME"]
-        with connection.cursor() as cursor:
-            # A test run that was killed may have left clones, which are kept.
-            for index in [1, 2]:
-                cursor.execute(f"DROP DATABASE IF EXISTS {name}_leaked_{index}")
         self.run_tests(project, "--keepdb")
         with self.foreign_session(
             "INSERT INTO app_item (name) VALUES ('item')"
@@ -736,6 +743,8 @@ raw = []
                 exit_code={"mysql": 1, "postgresql": 2}[connection.vendor],
             )
             self.assertIn(f"session {conn._get_session_id()} (user ", output)
+        # No incomplete clone is kept.
+        self.run_tests(project, "--keepdb", "--parallel=2")
 
     def test_worker(self):
         """A worker process waits for its threads."""
