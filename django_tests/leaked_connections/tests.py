@@ -370,6 +370,22 @@ shared = []
         output = self.run_tests(project)
         self.assertReported(output, "'leaking', a finished daemon thread")
 
+    def test_garbage(self):
+        """What only the garbage collector can close isn't left open."""
+        project = self.create_project("""
+class LeakTests(TestCase):
+    def test_leak(self):
+        def run(ready):
+            connection.inc_thread_sharing()
+            connection.ensure_connection()
+            ready()
+
+        start(run).join()
+        leak(alive=False)
+""")
+        output = self.run_tests(project)
+        self.assertLeakReported(output, LeakTests.test, alive=False)
+
     def test_reconnected(self):
         """Only the last one of a thread's connections is open."""
         project = self.create_project("""
@@ -432,19 +448,6 @@ class Tests(TestCase):
             forever.wait()
 
         start(run)
-""")
-
-    def test_garbage(self):
-        """What only the garbage collector can close is garbage, not left open."""
-        self.assertNotReported("""
-class Tests(TestCase):
-    def test_shared(self):
-        def run(ready):
-            connection.inc_thread_sharing()
-            connection.ensure_connection()
-            ready()
-
-        start(run).join()
 """)
 
     @unittest.skipUnless(connection.vendor == "sqlite", "For SQLite only.")
