@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,12 @@ Ticket: https://code.djangoproject.com/ticket/9878
 Drop-When: Django closes them itself
 Overlay-Tests: {apps}
 """
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible():
+    """Don't hand on that a shell's background job, such as this one, ignores SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def git(tree: Path, *args: str, stdin: str | None = None) -> str:
