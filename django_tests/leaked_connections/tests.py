@@ -4,7 +4,7 @@ import unittest
 from contextlib import closing, contextmanager
 
 import django
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, OperationalError, connection
 from django.db.backends.base.creation import BaseDatabaseCreation
 from django.test import SimpleTestCase, TransactionTestCase, tag
 
@@ -187,11 +187,17 @@ class LeakTests(TestCase):
         ]:
             project = self.create_project(
                 """
-class LeakTests(TransactionTestCase):
+class Tests(TestCase):
     databases = {"default", "other"}
 
+    def test_nothing(self):
+        pass
+
+
+class LeakTests(unittest.TestCase):
     def test_leak(self):
         leak(alias="other")
+        # What the runner's thread has opened is closed, too.
         Item.objects.using("other").count()
 """,
                 settings=settings,
@@ -318,12 +324,16 @@ class PlainTests(unittest.TestCase):
         """Connections that have been opened in one place are summed up."""
         project = self.create_project("""
 class LeakTests(TestCase):
+    databases = {"default", "other"}
+
     def test_leak(self):
-        for _ in range(20):
-            leak(alive=False)
+        for _ in range(10):
+            leak("default", alive=False)
+            leak("other", alive=False)
 """)
         output = self.run_tests(project)
-        self.assertReported(output, "and 15 more\n", number=20)
+        self.assertReported(output, number=20)
+        self.assertEqual(output.count("and 5 more\n"), 2)
 
     @unittest.skipIf(connection.vendor == "sqlite", "SQLite has no server.")
     def test_busy(self):
@@ -747,7 +757,10 @@ raw = []
             )
             self.assertIn(f"session {conn._get_session_id()} (user ", output)
         # No incomplete clone is kept.
-        self.run_tests(project, "--keepdb", "--parallel=2")
+        conn = connection.copy()
+        conn.settings_dict["NAME"] += "_leaked_1"
+        with self.assertRaises(OperationalError):
+            conn.ensure_connection()
 
     def test_worker(self):
         """A worker process waits for its threads."""
