@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import zoneinfo
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ FOLDERS = {
 }
 PACKAGES = {
     "mysql": "MariaDB or MySQL (Debian and Ubuntu: "
-    "apt-get install mariadb-server-core mariadb-client)",
+    "apt-get install mariadb-server-core mariadb-client tzdata)",
     "postgres": "PostgreSQL (Debian and Ubuntu: apt-get install postgresql)",
 }
 PATIENCE = 60.0  # seconds to start, or to stop
@@ -151,6 +152,7 @@ def _mysql(folder: Path, max_connections: int) -> Recipe:
         # With fewer, introspection crawls in the 2,500 tables of Django's whole suite.
         "--table-definition-cache=16000",
         "--table-open-cache=16000",
+        f"--init-file={_time_zones(folder)}",
         "--skip-networking",
         "--skip-log-bin",
         "--performance-schema=OFF",
@@ -163,6 +165,28 @@ def _mysql(folder: Path, max_connections: int) -> Recipe:
         "MYSQL_PASSWORD": "",
     }
     return Recipe([program, *options], signal.SIGTERM, environment)
+
+
+def _time_zones(folder: Path) -> Path:
+    """Return a new file of SQL that fills MySQL's tables of time zones: Django needs them.
+
+    https://docs.djangoproject.com/en/stable/ref/databases/#time-zone-definitions
+    """
+    program = _program("mysql", "mariadb-tzinfo-to-sql", "mysql_tzinfo_to_sql")
+    zones = next(filter(os.path.isdir, zoneinfo.TZPATH), None)
+    if zones is None:
+        raise OverlayError(f"No time zones found: install {PACKAGES['mysql']}.")
+    path = folder / "time_zones.sql"
+    with path.open("w") as sql:
+        print("USE mysql;", file=sql, flush=True)
+        # What it says on stderr is which other files are there.
+        done = subprocess.run(
+            [program, zones], check=False, stdout=sql, stderr=subprocess.DEVNULL
+        )
+    if done.returncode:
+        raise OverlayError(f"{program} could not read the time zones in {zones}.")
+    path.chmod(0o644)
+    return path
 
 
 def _postgres(folder: Path, max_connections: int) -> Recipe:

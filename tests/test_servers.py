@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import MySQLdb
@@ -74,6 +75,14 @@ def test_a_server_answers_and_is_gone_after_the_block(db):
         assert processes(folder)
     assert not processes(folder)
     assert not folder.exists()
+
+
+def test_mysql_knows_the_time_zones_that_django_needs():
+    query = "SELECT CONVERT_TZ('2026-07-01 12:00', 'UTC', 'Europe/Paris')"
+    with server("mysql") as env, connect("mysql", env) as connection:
+        cursor = connection.cursor()
+        cursor.execute(query)
+        assert cursor.fetchone() == (datetime(2026, 7, 1, 14),)
 
 
 @pytest.mark.parametrize("db", DATABASES)
