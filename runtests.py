@@ -43,7 +43,7 @@ NOT_LABELS = {"gis_tests", "import_error_package", "test_runner_apps"}
     help="mysql and postgres are private servers, unless MYSQL_HOST or "
     "MYSQL_UNIX_SOCKET, or PGHOST, names one.",
 )
-@click.option("--all", "whole", is_flag=True, help="Run all tests of Django's own.")
+@click.option("--all", "whole", is_flag=True, help="Run all of Django's own tests.")
 @click.option(
     "--red-green",
     is_flag=True,

@@ -149,7 +149,7 @@ def _mysql(folder: Path, max_connections: int) -> Recipe:
         f"--socket={socket}",
         f"--pid-file={folder / 'pid'}",
         f"--max-connections={max_connections}",
-        # With fewer, introspection crawls in the 2,500 tables of Django's whole suite.
+        # With fewer, introspection crawls in the 1,800 tables of Django's whole suite.
         "--table-definition-cache=16000",
         "--table-open-cache=16000",
         f"--init-file={_time_zones(folder)}",
