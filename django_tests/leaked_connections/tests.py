@@ -396,6 +396,17 @@ class LeakTests(TestCase):
         output = self.run_tests(project)
         self.assertLeakReported(output, LeakTests.test, alive=False)
 
+    def test_dropped_copy(self):
+        """Nor is what the thread that runs the tests has dropped."""
+        project = self.create_project("""
+class LeakTests(TestCase):
+    def test_leak(self):
+        connection.copy().ensure_connection()
+        leak(alive=False)
+""")
+        output = self.run_tests(project)
+        self.assertLeakReported(output, LeakTests.test, alive=False)
+
     def test_reconnected(self):
         """Only the last one of a thread's connections is open."""
         project = self.create_project("""
