@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from overlay import CACHE, PATCHES, TESTS, redgreen, trees
+from lab import redgreen, trees
+from lab.runner import DRIVERS, require_packages, run_tests
+from lab.servers import server
 from overlay.errors import OverlayError
-from overlay.runner import DRIVERS, require_packages, run_tests
-from overlay.series import Line, django_version, line_for, lines
-from overlay.servers import server
+from overlay.series import Series, django_version, read_all, series_for
 
 # The options of Django's runner whose value may be the next word.
 TAKE_VALUES = {
@@ -68,7 +68,8 @@ def main(
     timeout: float,
     words: tuple[str, ...],
 ) -> None:
-    """Run tests with Django's own runner.
+    """
+    Run tests with Django's own runner.
 
     LABEL names tests as that runner wants it, ours or Django's: `backends`,
     `thread_connections.tests.EndedThreadsTests`. Default: all of ours. Each OPTION is
@@ -79,7 +80,7 @@ def main(
         raise OverlayError("--red-green runs stock Django, too: leave --stock out.")
     if whole and (labels or red_green):
         raise OverlayError("--all goes with neither labels nor --red-green.")
-    known = lines(PATCHES)
+    known = read_all()
     tree = None
     if django and not django[0].isdigit():
         if red_green or stock:
@@ -87,29 +88,31 @@ def main(
                 "A checkout is run as it is: --red-green and --stock need a release."
             )
         tree = Path(django).resolve()
-        line = line_for(django_version(tree), known)
-        trees.require_python(line, line.release)
-        missing = [app for app in line.test_apps if not (tree / "tests" / app).is_dir()]
+        series = series_for(django_version(tree), known)
+        trees.require_python(series, series.release)
+        missing = [
+            app for app in series.test_apps if not (tree / "tests" / app).is_dir()
+        ]
         if missing and not labels and not whole:
             raise OverlayError(
                 f"{tree} lacks tests/{missing[0]}: "
                 f"run `django-overlay apply {tree}` first."
             )
     else:
-        line, release = trees.choose(django, known)
-    labels = labels or ([] if whole else line.test_apps)
-    require_packages(db, ours=any(is_ours(label, line) for label in labels))
+        series, release = trees.choose(django, known)
+    labels = labels or ([] if whole else series.test_apps)
+    require_packages(db, ours=any(is_ours(label, series) for label in labels))
     if not tree:
-        build = partial(trees.build, line, release, tests=TESTS, cache=CACHE)
+        build = partial(trees.build, series, release)
         if red_green:
             sys.exit(prove(build, db, labels, options, timeout))
         tree = build(patched=not stock)
     if whole:
-        labels = djangos_own(tree, line)
+        labels = djangos_own(tree, series)
     with server(db) as env:
         codes = [
             run_tests(tree, settings, group, options, env=env)
-            for settings, group in by_settings(db, labels, line).items()
+            for settings, group in by_settings(db, labels, series).items()
         ]
     code = next(filter(None, codes), 0)
     sys.exit(code if code >= 0 else 128 - code)  # as a shell does for a signal
@@ -124,8 +127,9 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return labels, options
 
 
-def by_settings(db: str, labels: Sequence[str], line: Line) -> dict[str, list[str]]:
-    """Return the labels to run with each of the settings for `db`.
+def by_settings(db: str, labels: Sequence[str], series: Series) -> dict[str, list[str]]:
+    """
+    Return the labels to run with each of the settings for `db`.
 
     Our tests count connections to SQLite by their files; Django's own are made for
     databases in memory, and some fail with files.
@@ -134,20 +138,20 @@ def by_settings(db: str, labels: Sequence[str], line: Line) -> dict[str, list[st
         return {db: list(labels)}
     groups: dict[str, list[str]] = {}
     for label in labels:
-        settings = "sqlite" if is_ours(label, line) else "sqlite_in_memory"
+        settings = "sqlite" if is_ours(label, series) else "sqlite_in_memory"
         groups.setdefault(settings, []).append(label)
     return groups
 
 
-def djangos_own(tree: Path, line: Line) -> list[str]:
-    """Return labels for all tests in `tree` but those that `line` brings."""
+def djangos_own(tree: Path, series: Series) -> list[str]:
+    """Return labels for all tests in `tree` but those that `series` brings."""
     packages = {init.parent.name for init in tree.glob("tests/*/__init__.py")}
-    return sorted(packages - NOT_LABELS - set(line.test_apps))
+    return sorted(packages - NOT_LABELS - set(series.test_apps))
 
 
-def is_ours(label: str, line: Line) -> bool:
-    """Return whether a label names tests that the series of `line` brings."""
-    return label.partition(".")[0] in line.test_apps
+def is_ours(label: str, series: Series) -> bool:
+    """Return whether a label names tests that `series` brings."""
+    return label.partition(".")[0] in series.test_apps
 
 
 def prove(
@@ -157,9 +161,10 @@ def prove(
     options: Sequence[str],
     timeout: float,
 ) -> int:
-    """Print which regression tests are red on stock and green when patched.
+    """
+    Print which regression tests are red on stock and green when patched.
 
-    `build(patched=...)` returns a tree. Returns the exit code: 0 if all of them are.
+    `build(patched=...)` returns a tree. Return the exit code: 0 if all of them are.
     """
     both = {patched: build(patched=patched) for patched in (False, True)}
 

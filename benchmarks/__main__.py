@@ -11,13 +11,13 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from overlay import CACHE, PATCHES, TESTS, trees
-from overlay.cli import db_option, django_option
+from lab import trees
+from lab.cli import db_option, django_option
+from lab.runner import require_packages
+from lab.script import Script
+from lab.servers import server
 from overlay.errors import OverlayError
-from overlay.runner import require_packages
-from overlay.script import Script
-from overlay.series import lines
-from overlay.servers import server
+from overlay.series import read_all
 
 SCRIPT = Path(__file__).with_name("cases.py")
 
@@ -29,15 +29,16 @@ Rounds = list[dict[str, float]]  # seconds per call, by case
 @db_option
 @click.option("--rounds", type=click.IntRange(min=1), default=15, show_default=True)
 def main(django: str | None, db: str, rounds: int) -> None:
-    """Time the cases of cases.py on stock and on patched Django.
+    """
+    Time the cases of cases.py on stock and on patched Django.
 
     Both run at the same time and take turns, since timings vary between runs. What
     disturbs them only adds to what they take: the least of all rounds tells most.
     """
     require_packages(db)
-    line, release = trees.choose(django, lines(PATCHES))
+    series, release = trees.choose(django, read_all())
     stock, patched = (
-        trees.build(line, release, patched, TESTS, CACHE) for patched in (False, True)
+        trees.build(series, release, patched) for patched in (False, True)
     )
     with ExitStack() as stack:
         environments = [stack.enter_context(server(db)) for _ in (stock, patched)]

@@ -2,7 +2,7 @@
 Time what the patches touch with the Django that is on the path.
 
 It runs as many rounds as the argument says, and says how many seconds each case took
-per call. `python -m benchmarks` runs it, by overlay.script.Script.
+per call. `python -m benchmarks` runs it, by lab.script.Script.
 """
 
 import gc
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from threading import Thread
 
-from overlay.scripts.common import database, say
+from lab.scripts.common import database, say
 
 
 def seconds_per_call(function: Callable[[], object], calls: int) -> float:

@@ -1,89 +1,58 @@
-"""Put a patch series into a Django tree, take it out again, and say what is there."""
+"""Put a patch series into a Django tree, and take it out again."""
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from overlay import testapps
 from overlay.checkout import (
-    Commit,
     check_move,
+    commit_index,
     commits_since,
+    create_repository,
     enumeration,
     has_repository,
     head,
-    is_unfinished,
     move,
-    patch_ids,
     require_quiet,
     require_writable,
-    series_base,
-    test_apps,
-    uninterrupted,
 )
 from overlay.errors import OverlayError
-from overlay.git import GitError, decode, git
-from overlay.series import Line, django_version, patch_subject
-
-APPLIED = "applied"
-CHANGED = "changed"
-HALF_APPLIED = "half applied"
-NOT_APPLIED = "not applied"
-
-# An sdist has no history to take a date from, and the same sdist must always give
-# the same commit.
-BASE_DATE = "2000-01-01T00:00:00+00:00"
-
-# Stores the files that git add is given in one pack, in a third of the time that
-# thousands of object files take.
-ONE_PACK = {
-    "GIT_CONFIG_COUNT": "1",
-    "GIT_CONFIG_KEY_0": "core.bigFileThreshold",
-    "GIT_CONFIG_VALUE_0": "1",
-}
+from overlay.git import GitError, git
+from overlay.series import Series, django_version
+from overlay.signals import uninterrupted
+from overlay.status import (
+    HALF_APPLIED,
+    NOT_APPLIED,
+    OTHER_REVISION,
+    RECORD,
+    Status,
+    fingerprint,
+    series_revision,
+    status,
+)
 
 
-@dataclass(frozen=True)
-class Status:
+def apply(tree: Path, series: Series, *, replace: bool = False) -> str:
     """
-    What of a series is in a tree.
+    Commit `series` and its tests to the Django source in `tree`.
 
-    `overall` is APPLIED, HALF_APPLIED or NOT_APPLIED; `patches` and `tests` map the
-    name of each to APPLIED, CHANGED or NOT_APPLIED. `base` is the commit below
-    the series, `own` are commits above it that do not belong to it.
-    """
-
-    overall: str
-    patches: dict[str, str]
-    tests: dict[str, str]
-    base: str
-    own: list[Commit]
-
-    @property
-    def changed(self) -> list[str]:
-        """The names of the patches and tests that differ from ours."""
-        both = self.patches | self.tests
-        return [name for name, state in both.items() if state == CHANGED]
-
-
-def apply(tree: Path, line: Line, tests: Path) -> str:
-    """
-    Commit the series of `line` and its tests to the Django source in `tree`.
-
-    A tree without a repository gets one, with its files as the first commit. `tests`
-    is the directory of the test apps, django_tests/. Return the id of the new commit.
+    A tree without a repository gets one, with its files as the first commit. With
+    `replace`, what apply() or git am put there before goes first, as in unapply().
+    Return the id of the new commit.
 
     All or nothing: raise OverlayError with `tree` as it was.
     """
     tree = tree.resolve()
     version = django_version(tree)
     require_writable(tree)
-    if not line.test_apps:
+    if not series.test_apps:
         raise OverlayError(
-            f"The {line.name} series has no patch with an Overlay-Tests trailer."
+            f"The {series.name} series has no patch with an Overlay-Tests trailer."
         )
     is_new = not has_repository(tree)
     try:
@@ -91,171 +60,105 @@ def apply(tree: Path, line: Line, tests: Path) -> str:
             create_repository(tree, version)
         else:
             require_quiet(tree)
-            _require_not_applied(tree, line, tests)
-        commit = _commit_series(tree, line, tests)
+        found = status(tree, series)
+        base = found.base
+        if found.overall != NOT_APPLIED:
+            if not replace:
+                raise _already_applied(tree, series, found)
+            _require_removable(tree, series, found)
+        commit = commit_series(tree, series, base)
         check_move(tree, commit)
     except BaseException:
         if is_new:
             with uninterrupted():
                 shutil.rmtree(tree / ".git", ignore_errors=True)
         raise
-    move(tree, commit, f"apply {line.name}")
+    move(tree, commit, f"apply {series.name}")
     return commit
 
 
-def unapply(tree: Path, line: Line, tests: Path) -> str:
+def unapply(tree: Path, series: Series) -> str:
     """
-    Take the series of `line` and its tests, as apply() or git am put them, away again.
+    Take `series` and its tests, as apply() or git am put them, away again.
 
     Return the id of the commit that `tree` is then at. Raise OverlayError, with
     `tree` as it was, if anything would be lost that is not in the series.
     """
     tree = tree.resolve()
-    found = status(tree, line, tests)
+    found = status(tree, series)
     if found.overall == NOT_APPLIED:
-        raise OverlayError(f"The {line.name} series is not applied to {tree}.")
+        raise OverlayError(f"The {series.name} series is not applied to {tree}.")
     require_writable(tree)
     require_quiet(tree)
-    by_hand = f"`git reset --keep {found.base[:10]}` drops all that is above its base"
+    _require_removable(tree, series, found)
+    check_move(tree, found.base)
+    move(tree, found.base, f"unapply {series.name}")
+    return found.base
+
+
+def _already_applied(tree: Path, series: Series, found: Status) -> OverlayError:
+    if found.overall == HALF_APPLIED:
+        return OverlayError(f"{_half_applied(tree, series, found)}.")
+    if found.overall == OTHER_REVISION:
+        return OverlayError(
+            f"Another revision of the {series.name} series is applied to {tree}: "
+            "--replace puts this one in its place."
+        )
+    but = f", with changes in {enumeration(found.changed)}" if found.changed else ""
+    return OverlayError(f"The {series.name} series is already applied to {tree}{but}.")
+
+
+def _require_removable(tree: Path, series: Series, found: Status) -> None:
+    """Raise OverlayError if something would be lost with the series in `tree`."""
     if found.own:
         raise OverlayError(
             f"{tree} has commits of its own on top of the series: "
-            f"{enumeration(map(str, found.own))}; {by_hand}."
+            f"{enumeration(map(str, found.own))}; `git rebase --rebase-merges --onto "
+            f"{found.base[:10]} {found.top[:10]}` keeps them and drops the series."
         )
+    if found.is_as_recorded:
+        return
+    by_hand = f"`git reset --keep {found.base[:10]}` drops all that is above its base"
     if found.overall == HALF_APPLIED:
-        raise OverlayError(f"{_half_applied(tree, line, found)}; {by_hand}.")
+        raise OverlayError(f"{_half_applied(tree, series, found)}; {by_hand}.")
     if found.changed:
         raise OverlayError(
             f"{enumeration(found.changed)} in {tree} is not as in the series: "
             f"export it first; {by_hand}."
         )
-    check_move(tree, found.base)
-    move(tree, found.base, f"unapply {line.name}")
-    return found.base
 
 
-def status(tree: Path, line: Line, tests: Path) -> Status:
-    """
-    Return what of the series of `line` is in `tree`.
-
-    A patch is known by its patch id, so it does not matter who applied it; a commit
-    with the subject of a patch and another content is a changed one.
-    """
-    tree = tree.resolve()
-    django_version(tree)
-    base, commits, unfinished = "", [], False
-    if has_repository(tree):
-        head(tree)
-        unfinished = is_unfinished(tree)
-        base = series_base(tree)
-        commits = commits_since(tree, base)
-    contents = {commit.content for commit in commits}
-    subjects = {commit.subject for commit in commits}
-    patches, ours = {}, {""}
-    for patch in line.patches:
-        text = decode(patch.read_bytes())
-        subject = patch_subject(text)
-        content = "".join(patch_ids(text).values())
-        ours |= {subject, content}
-        if content in contents:
-            patches[patch.name] = APPLIED
-        else:
-            patches[patch.name] = CHANGED if subject in subjects else NOT_APPLIED
-    if not commits and not unfinished:
-        overall = NOT_APPLIED
-    elif unfinished or NOT_APPLIED in patches.values():
-        overall = HALF_APPLIED
-    else:
-        overall = APPLIED
-    apps = dict.fromkeys([*line.test_apps, *test_apps(commits)])
-    return Status(
-        overall=overall,
-        patches=patches,
-        tests={app: _tests_state(tree, base, app, tests) for app in apps},
-        base=base,
-        own=[
-            commit
-            for commit in commits
-            if commit.is_merge or not {commit.content, commit.subject} & ours
-        ],
-    )
-
-
-def place_tests(tree: Path, names: list[str], tests: Path) -> None:
-    """
-    Copy the test apps `names` from `tests` to tests/ in `tree`.
-
-    Raise OverlayError if `tests` lacks an app, or if `tree` has one of that name.
-    """
-    for name in names:
-        files = test_files(tests, name)
-        if not files:
-            raise OverlayError(f"The series names the test app {name}, not in {tests}.")
-        if test_files(tree / "tests", name):
-            raise OverlayError(f"{tree} has its own tests/{name}.")
-        for file in files:
-            target = tree / "tests" / file.relative_to(tests)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, target)
-
-
-def test_files(tests: Path, name: str) -> list[Path]:
-    """Return the files of the test app `name` below `tests`, without compiled ones."""
-    return sorted(
-        path
-        for path in (tests / name).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    )
-
-
-def create_repository(tree: Path, version: str) -> None:
-    git(tree, "init", "--quiet", "--template=", "--initial-branch=main")
-    git(
-        tree,
-        "add",
-        "--all",
-        "--force",
-        "--",
-        ".",
-        ":(exclude,glob)**/__pycache__/**",
-        env=ONE_PACK,
-    )
-    commit = _commit_index(tree, f"Django {version}", BASE_DATE)
-    git(tree, "update-ref", "HEAD", commit)
-
-
-def _require_not_applied(tree: Path, line: Line, tests: Path) -> None:
-    found = status(tree, line, tests)
-    if found.overall == HALF_APPLIED:
-        raise OverlayError(f"{_half_applied(tree, line, found)}.")
-    if found.overall == APPLIED:
-        but = f", with changes in {enumeration(found.changed)}" if found.changed else ""
-        raise OverlayError(f"The {line.name} series is already applied to {tree}{but}.")
-
-
-def _half_applied(tree: Path, line: Line, found: Status) -> str:
-    missing = [name for name, state in found.patches.items() if state == NOT_APPLIED]
+def _half_applied(tree: Path, series: Series, found: Status) -> str:
     return (
-        f"The {line.name} series is half applied to {tree}, "
-        f"without {enumeration(missing)}"
+        f"The {series.name} series is half applied to {tree}, "
+        f"without {enumeration(found.missing)}"
     )
 
 
-def _commit_series(tree: Path, line: Line, tests: Path) -> str:
-    """Return the id of a new commit: HEAD with the series and its tests on top."""
-    with _worktree(tree) as scratch:
-        for patch in line.patches:
+def commit_series(tree: Path, series: Series, base: str) -> str:
+    """Return the id of a new commit: `base` with the series and its tests on top."""
+    with worktree(tree, base) as scratch:
+        for patch in series.patches:
             _am(scratch, patch)
-        apps = line.test_apps
+        apps = series.test_apps
         folders = [f"tests/{app}" for app in apps]
         if taken := git(scratch, "ls-files", "--", *folders).split():
             raise OverlayError(f"{tree} has its own {enumeration(taken)}.")
-        place_tests(scratch, apps, tests)
+        testapps.place(scratch, series)
         git(scratch, "add", "--force", "--", *folders)
         # The date of the last patch: two runs must give the same commit.
         date = git(scratch, "show", "--no-patch", "--format=%aI", "HEAD").strip()
-        message = f"Placed the overlay's tests.\n\nOverlay-Tests: {' '.join(apps)}"
-        return _commit_index(scratch, message, date, "-p", head(scratch))
+        made = fingerprint(
+            scratch,
+            commits_since(scratch, base),
+            git(scratch, "write-tree").strip(),
+        )
+        message = (
+            "Placed the overlay's tests.\n\n"
+            f"{RECORD}: {series_revision(series)} {made}\n"
+            f"Overlay-Tests: {' '.join(apps)}"
+        )
+        return commit_index(scratch, message, date, "-p", head(scratch))
 
 
 def _am(scratch: Path, patch: Path) -> None:
@@ -276,57 +179,65 @@ def _am(scratch: Path, patch: Path) -> None:
             re.MULTILINE,
         )
         if not files:
-            raise
+            raise OverlayError(f"{patch} can't be applied: {error.message}") from None
         raise OverlayError(
             f"{patch.name} does not apply: it conflicts in {enumeration(files)}."
         ) from None
 
 
-def _commit_index(tree: Path, message: str, date: str, *parent: str) -> str:
-    """Return the id of a commit of what is in the index; no branch moves."""
-    return git(
-        tree,
-        "commit-tree",
-        *parent,
-        git(tree, "write-tree").strip(),
-        stdin=f"{message}\n",
-        env={"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date},
-    ).strip()
-
-
 @contextmanager
-def _worktree(tree: Path) -> Iterator[Path]:
-    """Give a detached worktree of HEAD, without files, in a temporary folder."""
-    with TemporaryDirectory(prefix="django-overlay-") as temporary:
+def worktree(tree: Path, commit: str) -> Iterator[Path]:
+    """Give a detached worktree of `commit`, without files, in a temporary folder."""
+    _remove_orphans(tree)
+    with TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-") as temporary:
         scratch = Path(temporary, tree.name)
         try:
             # A git that is killed in here would leave the worktree registered.
             with uninterrupted():
-                git(tree, "worktree", "add", "--detach", "--no-checkout", str(scratch))
+                git(
+                    tree,
+                    "worktree",
+                    "add",
+                    "--detach",
+                    "--no-checkout",
+                    str(scratch),
+                    commit,
+                )
             # Thousands of files need not be written: git am checks out what it patches.
             git(scratch, "read-tree", "HEAD")
             yield scratch
         finally:
             with uninterrupted(), suppress(GitError):
-                # Twice: even if it is locked.
-                git(tree, "worktree", "remove", "--force", "--force", str(scratch))
+                _remove(tree, scratch)
 
 
-def _tests_state(tree: Path, base: str, app: str, tests: Path) -> str:
-    """Return APPLIED, CHANGED or NOT_APPLIED: what is committed of a test app."""
-    if not base:
-        return NOT_APPLIED
-    listed = git(tree, "ls-tree", "-r", "-z", "HEAD", f"tests/{app}/").split("\0")[:-1]
-    if not listed:
-        return NOT_APPLIED
-    theirs = {name: entry.split()[2] for entry, name in (e.split("\t") for e in listed)}
-    files = test_files(tests, app)
-    hashes = git(
-        tree,
-        "hash-object",
-        "--no-filters",
-        "--stdin-paths",
-        stdin="".join(f"{file.resolve()}\n" for file in files),
-    ).split()
-    names = [f"tests/{file.relative_to(tests)}" for file in files]
-    return APPLIED if dict(zip(names, hashes, strict=True)) == theirs else CHANGED
+# How the folders of worktrees are named; the number of their process follows.
+SCRATCH = "django-overlay-"
+
+
+def _remove_orphans(tree: Path) -> None:
+    """Remove the worktrees of runs that could not do so, as after SIGKILL."""
+    listed = git(tree, "worktree", "list", "--porcelain")
+    for path in re.findall(r"^worktree (.+)$", listed, re.MULTILINE):
+        folder = Path(path).parent
+        owner = re.match(rf"{SCRATCH}(\d+)-", folder.name)
+        if owner and not _is_alive(int(owner[1])):
+            with suppress(GitError):
+                _remove(tree, Path(path))
+            shutil.rmtree(folder, ignore_errors=True)
+            git(tree, "worktree", "prune")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
+
+
+def _remove(tree: Path, scratch: Path) -> None:
+    # Twice: even if it is locked, as it is while git makes it.
+    git(tree, "worktree", "remove", "--force", "--force", str(scratch))

@@ -8,7 +8,7 @@ from pathlib import Path
 from overlay.checkout import series_base
 from overlay.export import exported
 from overlay.git import git
-from overlay.series import Line
+from overlay.series import Series
 
 # As Django's own tox.ini calls them. Its .flake8 is not in source distributions.
 LINTERS = (
@@ -18,15 +18,16 @@ LINTERS = (
 )
 
 
-def check(tree: Path, line: Line, tests: Path) -> list[str]:
-    """Return what is wrong with the series of `line`, given a `tree` that has it.
+def check(tree: Path, series: Series) -> list[str]:
+    """
+    Return what is wrong with `series`, given a `tree` that has it.
 
     That is each file that an export would write otherwise, and whatever Django's
     linters say of the code that the series changes and of the documentation.
     """
     problems = [
         f"{path} is not as django-overlay export writes it."
-        for path in exported(tree, line, tests)
+        for path in exported(tree, series)
     ]
     changed = git(tree, "diff", "--name-only", "-z", series_base(tree), "HEAD")
     modules = [name for name in changed.split("\0") if name.endswith(".py")]

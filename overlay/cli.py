@@ -1,23 +1,44 @@
 """The command line: each command is one function of the package."""
 
 import json
+import sys
+from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from overlay import CACHE, PATCHES, ROOT, TESTS, trees
-from overlay import apply as series
-from overlay import plot as figure
-from overlay import prove as proof
-from overlay import soak as soaking
-from overlay.check import check as check_series
+from overlay.apply import apply, unapply
+from overlay.check import check
 from overlay.errors import OverlayError
-from overlay.export import export as export_series
-from overlay.processes import ends_on_signals
-from overlay.runner import DRIVERS, require_packages
-from overlay.series import UnknownVersionError, django_version, line_for, lines
+from overlay.export import export
+from overlay.sdist import repository
+from overlay.series import (
+    HOME,
+    UnknownVersionError,
+    django_version,
+    read_all,
+    series_for,
+)
+from overlay.signals import ends_on_signals
+from overlay.status import (
+    APPLIED,
+    CHANGED,
+    HALF_APPLIED,
+    NOT_APPLIED,
+    OTHER_REVISION,
+    status,
+)
+
+EXIT_CODES = {
+    APPLIED: 0,
+    NOT_APPLIED: 3,
+    HALF_APPLIED: 4,
+    CHANGED: 4,
+    OTHER_REVISION: 5,
+}
 
 tree_argument = click.argument(
     "tree",
@@ -26,16 +47,36 @@ tree_argument = click.argument(
 )
 
 
+def show_version(context: click.Context, parameter: object, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        carried = ", ".join(f"{s.name} ({s.release})" for s in read_all())
+        click.echo(f"django-overlay {version('django-overlay')}, series for {carried}")
+        context.exit()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show the version of the tool and of the series that it carries.",
+)
 def main() -> None:
-    """Keep the patch series of this repository applied to Django source trees."""
+    """Keep a series of patches applied to Django source trees."""
     # So that `finally` and `with` clean up after a kill, too.
     click.get_current_context().with_resource(ends_on_signals())
 
 
-@main.command()
+@main.command("apply", short_help="Commit the series and its tests.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Take away first what an earlier run, with another revision, committed.",
+)
 @tree_argument
-def apply(tree: Path) -> None:
+def apply_command(tree: Path, replace: bool) -> None:
     """
     Commit the series and its tests to the Django source in PATH.
 
@@ -43,18 +84,17 @@ def apply(tree: Path) -> None:
     distribution; the latter becomes a git repository. Either all of the series is
     applied, or PATH is left as it was. A tree with uncommitted changes is refused.
     """
-    line = line_for(django_version(tree), lines(PATCHES))
-    commit = series.apply(tree, line, TESTS)
-    click.echo(
-        f"Applied the {line.name} series "
-        f"({', '.join(patch.stem for patch in line.patches)}) and its tests "
-        f"({', '.join(line.test_apps)}) to {tree}, now at {commit[:10]}."
-    )
+    series = series_for(django_version(tree), read_all())
+    commit = apply(tree, series, replace=replace)
+    click.echo(f"Applied the {series.name} series to {tree}, now at {commit[:10]}:")
+    for patch in series.patches:
+        click.echo(f"  {patch.stem}")
+    click.echo(f"and its tests: {', '.join(series.test_apps)}")
 
 
-@main.command()
+@main.command("unapply", short_help="Take the series away again.")
 @tree_argument
-def unapply(tree: Path) -> None:
+def unapply_command(tree: Path) -> None:
     """
     Take the commits of the series away from the Django source in PATH.
 
@@ -62,45 +102,70 @@ def unapply(tree: Path) -> None:
     of the series was changed, or if there are uncommitted changes. A repository that
     apply created stays, at its first commit.
     """
-    line = line_for(django_version(tree), lines(PATCHES))
-    commit = series.unapply(tree, line, TESTS)
+    series = series_for(django_version(tree), read_all())
+    commit = unapply(tree, series)
     click.echo(
-        f"Took the {line.name} series away from {tree}, now at {commit[:10]}; "
+        f"Took the {series.name} series away from {tree}, now at {commit[:10]}; "
         "a repository that apply created stays."
     )
 
 
-@main.command()
+@main.command("status", short_help="Show what of the series is there.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @tree_argument
-def status(tree: Path) -> None:
+def status_command(tree: Path, as_json: bool) -> None:
     """
     Show which patches and tests are in the Django source in PATH.
 
     A patch is recognised by what it changes, whoever committed it. "changed" is a
     commit with the subject of a patch that changes something else.
+
+    The exit code is 0 if all of the series is applied, 3 if nothing is or there is no
+    series for that Django, 4 if some is or something in it is changed, and 5 if it is
+    another revision of the series, whole.
     """
+    release = django_version(tree)
     try:
-        line = line_for(django_version(tree), lines(PATCHES))
+        series = series_for(release, read_all())
     except UnknownVersionError as error:
-        click.echo(f"{tree}: unknown version. {error.message}")
-        return
-    found = series.status(tree, line, TESTS)
+        if as_json:
+            click.echo(json.dumps({"django": release, "overall": "unknown version"}))
+        else:
+            click.echo(f"{tree}: unknown version. {error.message}")
+        sys.exit(EXIT_CODES[NOT_APPLIED])
+    found = status(tree, series)
+    overall = found.overall
+    if overall == APPLIED and found.changed:
+        overall = CHANGED
+    if as_json:
+        facts = {
+            "django": release,
+            "series": series.name,
+            "overall": overall,
+            "patches": found.patches,
+            "tests": found.tests,
+            "own_commits": [commit.id for commit in found.own],
+            "unfinished": found.unfinished,
+        }
+        click.echo(json.dumps(facts, indent=2))
+        sys.exit(EXIT_CODES[overall])
     table = Table("", "", box=None, show_header=False)
     for name, state in found.patches.items():
         table.add_row(name, state)
     for name, state in found.tests.items():
         table.add_row(f"tests/{name}", state)
-    click.echo(
-        f"{tree}: Django {django_version(tree)}, {line.name} series {found.overall}"
-    )
+    click.echo(f"{tree}: Django {release}, {series.name} series {overall}")
     Console(soft_wrap=True).print(table)
     for commit in found.own:
         click.echo(f"not of the series: {commit}")
+    if found.unfinished:
+        click.echo(f"a git {found.unfinished} is under way")
+    sys.exit(EXIT_CODES[overall])
 
 
-@main.command()
+@main.command("export", short_help="Write the series back into patches/.")
 @tree_argument
-def export(tree: Path) -> None:
+def export_command(tree: Path) -> None:
     """
     Write the commits of the series in PATH back into patches/ and django_tests/.
 
@@ -109,119 +174,28 @@ def export(tree: Path) -> None:
     Drop-When and Overlay-Tests. Files with contents that git does not have are not
     overwritten.
     """
-    line = line_for(django_version(tree), lines(PATCHES))
-    changed = export_series(tree, line, TESTS)
+    series = series_for(django_version(tree), read_all())
+    changed = export(tree, series)
     for path in changed:
         verb = "wrote" if path.exists() else "removed"
-        click.echo(f"{verb} {path.relative_to(ROOT)}")
+        click.echo(f"{verb} {path.relative_to(HOME)}")
     if not changed:
         click.echo("Nothing changed.")
 
 
-@main.command()
-def check() -> None:
+@main.command("check", short_help="Check each series, with Django's linters.")
+def check_command() -> None:
     """
     Check each series: that it exports to the same bytes, and Django's linters.
 
     It needs black, isort, flake8 and sphinx-lint; `tox -e lint` brings them.
     """
     problems = []
-    for line in lines(PATCHES):
-        tree = trees.build(line, line.release, True, TESTS, CACHE)
-        problems += check_series(tree, line, TESTS)
+    for series in read_all():
+        with TemporaryDirectory(prefix="django-overlay-") as folder:
+            tree = repository(series, series.release, Path(folder))
+            apply(tree, series)
+            problems += check(tree, series)
     if problems:
         raise OverlayError("\n".join(problems))
     click.echo("Nothing to say.")
-
-
-django_option = click.option(
-    "--django",
-    metavar="LINE|RELEASE",
-    help="6.1, or 6.1.3. Default: the newest line that runs on this Python.",
-)
-db_option = click.option(
-    "--db", type=click.Choice(list(DRIVERS)), default="sqlite", show_default=True
-)
-
-
-@main.command()
-@django_option
-@db_option
-@click.option("--threads", type=click.IntRange(min=1), default=200, show_default=True)
-@click.option(
-    "--rounds",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="How often each Django has its turn; the one of median duration is shown.",
-)
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write the figures there.",
-)
-@click.option(
-    "--plot",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE.svg",
-    help="Draw the open connections over time. Needs Matplotlib.",
-)
-def prove(
-    django: str | None,
-    db: str,
-    threads: int,
-    rounds: int,
-    json_file: Path | None,
-    plot: Path | None,
-) -> None:
-    """
-    Run the script of the ticket on stock and on patched Django, and compare.
-
-    Threads save one object each. How many connections are open is counted at the
-    server (for SQLite: file descriptors), by another process. It fails if patched
-    Django loses an object or leaves a connection open.
-    """
-    for file in (json_file, plot):
-        if file and not file.parent.is_dir():
-            raise OverlayError(f"There is no folder {file.parent} to write to.")
-    require_packages(db)
-    line, release = trees.choose(django, lines(PATCHES))
-    sides = {
-        side: trees.build(line, release, side == "patched", TESTS, CACHE)
-        for side in ("stock", "patched")
-    }
-    runs = proof.compare(sides, db, threads, rounds, Console(stderr=True))
-    results = {side: proof.median(done) for side, done in runs.items()}
-    proof.show(results, f"Django {release}, {db}", Console())
-    if json_file:
-        figures = {side: result.figures() for side, result in results.items()}
-        content = {"django": release, "db": db, **figures}
-        json_file.write_text(json.dumps(content, indent=2) + "\n")
-    if plot:
-        figure.draw(results, f"{threads} threads, Django {release}, {db}", plot)
-    if problem := proof.problem(runs["patched"]):
-        raise OverlayError(f"Patched Django {problem}.")
-
-
-@main.command()
-@django_option
-@db_option
-@click.option(
-    "--threads", type=click.IntRange(min=1), default=100_000, show_default=True
-)
-def soak(django: str | None, db: str, threads: int) -> None:
-    """
-    Run threads that end in every way, and forks, on patched Django for minutes.
-
-    It fails if connections, file descriptors, threads or memory grow meanwhile, or
-    if objects are lost.
-    """
-    require_packages(db)
-    line, release = trees.choose(django, lines(PATCHES))
-    tree = trees.build(line, release, True, TESTS, CACHE)
-    result = soaking.run(tree, db, threads, Console(stderr=True))
-    soaking.show(result, f"Django {release}, patched, {db}", Console())
-    if result.problems:
-        raise OverlayError(" ".join(result.problems))

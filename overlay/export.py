@@ -1,75 +1,68 @@
 """Write the commits of an applied branch back into patches/ and django_tests/."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from overlay.apply import test_files
+from overlay import testapps
+from overlay.apply import commit_series
 from overlay.checkout import (
-    DIFF_OPTIONS,
     Commit,
     commits_since,
     enumeration,
     has_repository,
-    outside_tests,
     require_quiet,
     series_base,
     test_apps,
-    uninterrupted,
 )
 from overlay.errors import OverlayError
 from overlay.git import GitError, decode, encode, git
+from overlay.mail import written
 from overlay.series import (
     TRAILERS,
-    Line,
+    Series,
     django_version,
     patch_subject,
+    read_text,
     trailers,
 )
+from overlay.signals import uninterrupted
+from overlay.status import applied_revision, series_revision
 
-# With DIFF_OPTIONS and the pinned configuration: a patch has the same bytes
-# wherever and whenever it is written.
-MAIL_OPTIONS = (
-    "--encode-email-headers",
-    "--no-add-header",
-    "--no-attach",
-    "--no-base",
-    "--no-cc",
-    "--no-cover-letter",
-    "--no-from",
-    "--no-notes",
-    "--no-numbered",
-    "--no-signature",
-    "--no-thread",
-    "--no-to",
-    "--stat=72,50,20",
-    "--stdout",
-    "--subject-prefix=PATCH",
-    "--summary",
-    "--zero-commit",
-)
+# A ref in the tree to what the last export wrote, beside what apply() has recorded.
+EXPORTED = "refs/django-overlay/exported"
 
 
-def export(tree: Path, line: Line, tests: Path) -> list[Path]:
+def export(tree: Path, series: Series) -> list[Path]:
     """
-    Make the patches of `line` and the test apps in `tests` what `tree` has committed.
+    Make the patches and the test apps of `series` what `tree` has committed.
 
     Each commit above the base of the series becomes a patch of what it changes
     outside of the tests. A commit whose subject is that of a patch keeps its file
     name. Return the files that changed, among them the ones that were removed.
 
     Raise OverlayError, having written nothing, if `tree` has uncommitted work, a
-    commit lacks its reason or a trailer, or a file would be overwritten whose
-    contents git has not stored.
+    commit lacks its reason or a trailer, a file would be overwritten whose contents
+    git has not stored, or the series is not the one that was applied to `tree`.
     """
-    changed = exported(tree, line, tests)
-    _require_stored(line.directory, changed)
+    changed = exported(tree, series)
+    _require_stored(series.directory, changed)
+    if changed:
+        _require_same_series(tree, series)
+        _require_same_tree(tree, series, changed)
     with uninterrupted():
         for path, content in changed.items():
             _write(path, content)
+    if changed:
+        revision = git(
+            tree, "hash-object", "-w", "--stdin", stdin=series_revision(series)
+        ).strip()
+        git(tree, "update-ref", EXPORTED, revision)
     return sorted(changed)
 
 
-def exported(tree: Path, line: Line, tests: Path) -> dict[Path, bytes | None]:
+def exported(tree: Path, series: Series) -> dict[Path, bytes | None]:
     """
     Return what export() would write, by file, with None for what it would remove.
 
@@ -77,19 +70,20 @@ def exported(tree: Path, line: Line, tests: Path) -> dict[Path, bytes | None]:
     """
     tree = tree.resolve()
     version = django_version(tree)
-    if version != line.release:
+    if version != series.release:
         raise OverlayError(
-            f"The {line.name} series is kept on Django {line.release}; "
+            f"The {series.name} series is kept on Django {series.release}; "
             f"{tree} is Django {version}."
         )
     if not has_repository(tree):
-        raise OverlayError(f"The {line.name} series is not applied to {tree}.")
+        raise OverlayError(f"The {series.name} series is not applied to {tree}.")
     require_quiet(tree)
-    commits = commits_since(tree, series_base(tree))
+    base = series_base(tree)
+    commits = commits_since(tree, base)
     if not commits:
-        raise OverlayError(f"The {line.name} series is not applied to {tree}.")
+        raise OverlayError(f"The {series.name} series is not applied to {tree}.")
     apps = test_apps(commits)
-    new = _patches(tree, line, commits, apps) | _tests(tree, apps, tests)
+    new = _patches(tree, base, series, commits) | testapps.exported(tree, apps, series)
     return {
         path: content
         for path, content in new.items()
@@ -98,11 +92,12 @@ def exported(tree: Path, line: Line, tests: Path) -> dict[Path, bytes | None]:
 
 
 def _patches(
-    tree: Path, line: Line, commits: list[Commit], apps: list[str]
+    tree: Path, base: str, series: Series, commits: list[Commit]
 ) -> dict[Path, bytes | None]:
     """Return the new contents of patches/<line>/, with None for what goes away."""
-    names = {patch_subject(decode(p.read_bytes())): p.name for p in line.patches}
-    new: dict[Path, bytes | None] = dict.fromkeys(line.patches)
+    names = {patch_subject(patch): patch.name for patch in series.patches}
+    new: dict[Path, bytes | None] = dict.fromkeys(series.patches)
+    outside = testapps.outside(test_apps(commits))
     order = []
     for commit in commits:
         if commit.is_merge:
@@ -114,18 +109,51 @@ def _patches(
         if name in order:
             raise OverlayError(f"Two commits would become {name}: reword one subject.")
         order.append(name)
-        mail = git(
-            tree,
-            "format-patch",
-            *MAIL_OPTIONS,
-            *DIFF_OPTIONS,
-            f"{commit.id}^..{commit.id}",
-            "--",
-            *outside_tests(apps),
+        new[series.directory / name] = encode(written(tree, commit.id, base, outside))
+    return new | {series.order: encode(reordered(read_text(series.order), order))}
+
+
+def _require_same_series(tree: Path, series: Series) -> None:
+    """Raise OverlayError if the files of `series` are of another revision."""
+    commits = commits_since(tree, series_base(tree))
+    applied = applied_revision(commits)
+    last = git(tree, "for-each-ref", "--format=%(objectname)", EXPORTED).strip()
+    known = {applied, git(tree, "cat-file", "blob", last) if last else None}
+    if applied and series_revision(series) not in known:
+        raise OverlayError(
+            f"The {series.name} series has changed since it was applied to {tree}, and "
+            "an export would undo that: check out the revision that was applied, export "
+            "there, and merge."
         )
-        new[line.directory / name] = encode(mail)
-    series = line.directory / "series"
-    return new | {series: encode(reordered(decode(series.read_bytes()), order))}
+
+
+def _require_same_tree(
+    tree: Path, series: Series, changed: dict[Path, bytes | None]
+) -> None:
+    """Raise OverlayError if the exported files, applied, give another tree."""
+    with TemporaryDirectory(prefix="django-overlay-") as folder:
+        new = replace(
+            series, directory=Path(folder, "patches"), tests=Path(folder, "tests")
+        )
+        files = {path: path.read_bytes() for path in [series.order, *series.patches]}
+        for app in series.test_apps:
+            for path in testapps.files(series.tests, app):
+                files[path] = path.read_bytes()
+        for path, content in (files | changed).items():
+            if content is not None:
+                inside = path.is_relative_to(series.tests)
+                _write(
+                    new.tests / path.relative_to(series.tests)
+                    if inside
+                    else new.directory / path.name,
+                    content,
+                )
+        commit = commit_series(tree, new, series_base(tree))
+        if different := git(tree, "diff", "--name-only", commit, "HEAD").split():
+            raise OverlayError(
+                f"The exported patches would give another {enumeration(different)} than "
+                f"in {tree}: is something changed and changed back on the way?"
+            )
 
 
 def _require_documented(commit: Commit) -> None:
@@ -136,23 +164,6 @@ def _require_documented(commit: Commit) -> None:
     paragraphs = commit.message.strip().split("\n\n")
     if len(paragraphs) < 3:
         raise OverlayError(f"{commit} lacks a reason between subject and trailers.")
-
-
-def _tests(tree: Path, apps: list[str], tests: Path) -> dict[Path, bytes | None]:
-    """Return the new contents of the test apps, with None for what goes away."""
-    new: dict[Path, bytes | None] = {}
-    for app in apps:
-        new |= dict.fromkeys(test_files(tests, app))
-        listed = git(tree, "ls-tree", "-r", "-z", "HEAD", f"tests/{app}/")
-        if not listed:
-            raise OverlayError(
-                f"A trailer names the test app {app}; it is not in HEAD."
-            )
-        for entry in listed.split("\0")[:-1]:
-            details, name = entry.split("\t")
-            content = encode(git(tree, "cat-file", "blob", details.split()[2]))
-            new[tests / Path(name).relative_to("tests")] = content
-    return new
 
 
 def _require_stored(repository: Path, changed: dict[Path, bytes | None]) -> None:
@@ -198,15 +209,15 @@ def slug(subject: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", summary.lower()).strip("-")
 
 
-def reordered(series: str, names: list[str]) -> str:
+def reordered(order: str, names: list[str]) -> str:
     """
-    Return the contents of a `series` file with `names` in their order.
+    Return the contents of a `series` file, `order`, with `names` in their order.
 
     The comments and blank lines above a name stay with it.
     """
     above: dict[str, str] = {}
     pending = ""
-    for line in series.splitlines(keepends=True):
+    for line in order.splitlines(keepends=True):
         pending += line
         name = line.strip()
         if name and name[0] != "#":

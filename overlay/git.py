@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -78,25 +79,50 @@ class GitError(OverlayError):
             for line in stderr.splitlines()
             if line.startswith(("fatal: ", "error: "))
         ]
-        super().__init__(f"git {command} failed: {'; '.join(said) or stderr.strip()}")
+        super().__init__(
+            _in_our_words(stderr)
+            or f"git {command} failed: {'; '.join(said) or stderr.strip()}"
+        )
+
+
+def _in_our_words(stderr: str) -> str | None:
+    """Return a sentence for an error of git's that does not say what to do."""
+    if lock := re.search(r"Unable to create '(.+\.lock)': File exists", stderr):
+        return (
+            f"{lock[1]} exists: another git is at work there. Try again once it has "
+            "ended; if there is none, remove that file."
+        )
+    if remedy := re.search(
+        r"^\s*git config --global --add safe\..+$", stderr, re.MULTILINE
+    ):
+        return (
+            "The repository belongs to another user; if you trust it, run "
+            f"`{remedy[0].strip()}`."
+        )
+    return None
 
 
 def git(
-    tree: Path, *args: str, stdin: str = "", env: dict[str, str] | None = None
+    tree: Path,
+    *args: str,
+    stdin: str = "",
+    env: dict[str, str] | None = None,
+    settings: Iterable[str] = (),
 ) -> str:
     """
     Return what `git -C tree args...` prints, under the pinned configuration.
 
     No byte is lost on the way: line ends are not translated, and what is not UTF-8
-    is decoded by encode() and decode() alike. `env` is added to git's environment.
+    is decoded by encode() and decode() alike. `env` is added to git's environment,
+    `settings` ("name=value") to the configuration.
 
     Raise GitError if git fails, OverlayError if it is missing or too old.
     """
     program = _usable(shutil.which("git"))
-    settings = [f"{option}={value}" for option, value in PINNED.items()]
-    settings += [f"safe.directory={folder}" for folder in _safe_directories(program)]
+    pinned = [f"{option}={value}" for option, value in PINNED.items()]
+    pinned += [f"safe.directory={folder}" for folder in _safe_directories(program)]
     command = [program, "-C", str(tree)]
-    for setting in settings:
+    for setting in [*pinned, *settings]:
         command += ["-c", setting]
     done = subprocess.run(
         [*command, *args],

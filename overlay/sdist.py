@@ -9,29 +9,44 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from packaging.version import Version
 from rich.console import Console
 
+from overlay.checkout import create_repository
 from overlay.errors import OverlayError
+from overlay.series import HOME, Series
+
+# In a checkout of ours, or where an installed program may keep files.
+CACHE = (
+    HOME / ".cache"
+    if (HOME / "pyproject.toml").is_file()
+    else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    / "django-overlay"
+)
+
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
-def fetch(release: str, sha256: str, cache: Path) -> Path:
-    """Return the path of the source distribution of a Django release, in `cache`.
+def fetch(release: str, sha256: str | None, cache: Path) -> Path:
+    """
+    Return the path of the source distribution of a Django release, in `cache`.
 
     It comes from the index that the user's pip is set to use; pip checks its hash
     before it looks inside. A file in the cache is checked each time, and replaced if it
-    is not what it should be. Raises OverlayError if it cannot be had.
+    is not what it should be. `sha256` is None for a release that nobody has looked at
+    yet. Raise OverlayError if it cannot be had.
     """
     archive = cache / f"django-{release}.tar.gz"
-    if archive.is_file() and _sha256(archive) == sha256:
+    if archive.is_file() and sha256 in (None, hash_of(archive)):
         return archive
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as name:
         folder = Path(name)
         requirements = folder / "requirements.txt"
-        requirements.write_text(f"django=={release} --hash=sha256:{sha256}\n")
-        command = [sys.executable, "-m", "pip", "download", f"--dest={folder}"]
+        with_hash = f" --hash=sha256:{sha256}" if sha256 else ""
+        requirements.write_text(f"django=={release}{with_hash}\n")
+        command = [*PIP, "download", f"--dest={folder}", "--ignore-requires-python"]
         command += [f"--requirement={requirements}", "--no-deps", "--no-binary=django"]
-        command += ["--ignore-requires-python", "--disable-pip-version-check"]
         # pip insists on building the metadata, which takes it up to 15 s.
         with Console(stderr=True).status(f"Downloading Django {release} …"):
             done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -56,9 +71,37 @@ def unpack(archive: Path, into: Path) -> Path:
     return top
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+def repository(series: Series, release: str, into: Path, cache: Path = CACHE) -> Path:
+    """Return the source of a release of `series`, as a repository below `into`."""
+    tree = unpack(fetch(release, series.sha256.get(release), cache), into)
+    create_repository(tree, release)
+    return tree
+
+
+def releases(name: str) -> list[str]:
+    """
+    Return the releases of the Django line `name` in the index of pip, oldest first.
+
+    Raise OverlayError if pip can't ask it.
+    """
+    command = [*PIP, "index", "versions", "django", "--ignore-requires-python"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    listed = re.search(r"^Available versions: (.+)$", done.stdout, re.MULTILINE)
+    if not listed:
+        why = _error(done.stdout + done.stderr)
+        raise OverlayError(f"pip could not list the releases of Django: {why}")
+    found = map(Version, listed[1].split(", "))
+    return [str(version) for version in sorted(found) if name == _line(version)]
+
+
+def hash_of(archive: Path) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits."""
+    with archive.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _line(version: Version) -> str:
+    return f"{version.major}.{version.minor}"
 
 
 def _why_not(release: str, said: str) -> str:
@@ -67,8 +110,16 @@ def _why_not(release: str, said: str) -> str:
             f"The source distribution of Django {release} that pip found does not have "
             "the sha256 in BASE; it was thrown away."
         )
-    errors = re.findall(r"^(?:ERROR: )?(.*\S)", said, re.MULTILINE) or ["no reason"]
     return (
         f"pip could not download Django {release}, which is not in the cache: "
-        f"{errors[-1]}"
+        f"{_error(said)}"
     )
+
+
+def _error(said: str) -> str:
+    """Return the line of pip's output that tells what went wrong."""
+    # It goes on after that and says that there is no matching distribution.
+    if unreachable := re.search(r"connection broken by '(.+)'", said):
+        return f"its index can't be reached: {unreachable[1]}"
+    errors = re.findall(r"^(?:ERROR: )?(.*\S)", said, re.MULTILINE) or ["no reason"]
+    return errors[-1]

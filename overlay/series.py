@@ -1,4 +1,4 @@
-"""The patch series of each Django line, as they stand in patches/."""
+"""The patch series of each Django line, and the tests that go with it."""
 
 import ast
 import os
@@ -7,11 +7,17 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.version import Version
+
 from overlay.errors import OverlayError
 from overlay.git import decode, git
 
 # Every patch carries these.
 TRAILERS = ("Upstream-Status", "Ticket", "Drop-When", "Overlay-Tests")
+
+_PACKAGE = Path(__file__).resolve().parent
+# A wheel has patches/ and django_tests/ inside of the package, a checkout beside it.
+HOME = _PACKAGE if (_PACKAGE / "patches").is_dir() else _PACKAGE.parent
 
 
 class UnknownVersionError(OverlayError):
@@ -19,13 +25,14 @@ class UnknownVersionError(OverlayError):
 
 
 @dataclass(frozen=True)
-class Line:
+class Series:
     """
-    One Django line: the contents of patches/<name>/.
+    The patches for one Django line, patches/<name>/, and their tests.
 
     `release` is the release that the patches are kept on; `requires_python` says as
     in Django's own metadata which Pythons it runs on; `sha256` maps each release that
-    the patches were tested on to the hash of its source distribution.
+    the patches were tested on to the hash of its source distribution. `directory` has
+    the patches, `tests` the test apps of all lines.
     """
 
     name: str
@@ -33,18 +40,23 @@ class Line:
     requires_python: str
     sha256: dict[str, str]
     directory: Path
+    tests: Path
+
+    @property
+    def order(self) -> Path:
+        """The file that names the patches in their order."""
+        return self.directory / "series"
 
     @property
     def patches(self) -> list[Path]:
         """The patch files in the order of `series`. Raise OverlayError if one lacks."""
-        series = self.directory / "series"
-        if not series.is_file():
-            raise OverlayError(f"{series} is missing.")
-        lines = map(str.strip, series.read_text().splitlines())
+        lines = map(str.strip, read_text(self.order).splitlines())
         patches = [self.directory / line for line in lines if line and line[0] != "#"]
         for patch in patches:
             if not patch.is_file():
-                raise OverlayError(f"{series} names {patch.name}, which is missing.")
+                raise OverlayError(
+                    f"{self.order} names {patch.name}, which is missing."
+                )
         return patches
 
     @property
@@ -57,39 +69,35 @@ class Line:
     @property
     def tested(self) -> list[str]:
         """The releases that the series was tested on, oldest first."""
-        return sorted(self.sha256, key=_number)
+        return sorted(self.sha256, key=Version)
 
 
-def lines(patches: Path) -> list[Line]:
-    """Return the lines in the directory `patches`, newest first.
-
-    Raise OverlayError if there is none, or if a BASE file is wrong.
+def read_all(home: Path = HOME) -> list[Series]:
     """
-    found = [_read_base(base) for base in patches.glob("*/BASE")]
-    if not found:
-        raise OverlayError(
-            f"There is no patch series in {patches}: "
-            "run the tool from a checkout of its repository."
-        )
-    return sorted(found, key=lambda line: _number(line.name), reverse=True)
+    Return the series below `home`, newest line first.
 
-
-def line_for(version: str, lines: list[Line]) -> Line:
+    Raise OverlayError if there is none, or if a BASE file is missing or wrong.
     """
-    Return the line whose tested releases span `version`.
+    folders = [folder for folder in (home / "patches").glob("*") if folder.is_dir()]
+    if not folders:
+        raise OverlayError(f"There is no patch series in {home / 'patches'}.")
+    found = [_read(folder, home / "django_tests") for folder in folders]
+    return sorted(found, key=lambda series: Version(series.name), reverse=True)
 
-    Raise UnknownVersionError if none does; one that is not a final release never is.
+
+def series_for(version: str, known: list[Series]) -> Series:
     """
-    for line in lines:
-        oldest, newest = line.tested[0], line.tested[-1]
-        if _is_release(version) and (
-            _number(oldest) <= _number(version) <= _number(newest)
-        ):
-            return line
-    ranges = ", ".join(f"{line.tested[0]} to {line.tested[-1]}" for line in lines)
+    Return which of `known` was tested on the Django release `version`.
+
+    Raise UnknownVersionError if none was.
+    """
+    for series in known:
+        if version in series.sha256:
+            return series
+    tested = "; ".join(", ".join(series.tested) for series in known)
     raise UnknownVersionError(
         f"No patch series was tested on Django {version}; there are series for "
-        f"{ranges}."
+        f"{tested}."
     )
 
 
@@ -123,42 +131,53 @@ def trailers(message: str) -> dict[str, str]:
     return {name: value.strip() for name, _, value in pairs}
 
 
-def patch_subject(patch: str) -> str:
-    """Return the first line of the commit message that git am makes of a patch file."""
+def patch_subject(patch: Path) -> str:
+    """
+    Return the first line of the commit message that git am makes of a patch file.
+
+    Raise OverlayError if it has none.
+    """
     # -b: like `git am --keep-non-patch`, drop "[PATCH]" but no other brackets.
     command = ("mailinfo", "-b", "--encoding=UTF-8", os.devnull, os.devnull)
-    (subject,) = re.findall(
-        r"^Subject: (.*)$", git(Path("/"), *command, stdin=patch), re.MULTILINE
-    )
-    return subject
+    said = git(Path("/"), *command, stdin=decode(patch.read_bytes()))
+    subject = re.search(r"^Subject: (.+)$", said, re.MULTILINE)
+    if not subject:
+        raise OverlayError(f"{patch} is not a patch that git am takes: no subject.")
+    return subject[1]
 
 
-def _read_base(base: Path) -> Line:
+def read_text(file: Path) -> str:
+    """Return the text of a file of ours; raise OverlayError if it can't be read."""
     try:
-        content = tomllib.loads(base.read_text())
-        line = Line(
-            name=base.parent.name,
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise OverlayError(f"{file} can't be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise OverlayError(f"{file} can't be read: it is not UTF-8.") from None
+
+
+def _read(folder: Path, tests: Path) -> Series:
+    base = folder / "BASE"
+    text = read_text(base)
+    try:
+        content = tomllib.loads(text)
+        series = Series(
+            name=folder.name,
             release=content["release"],
             requires_python=content["requires_python"],
             sha256=content["sha256"],
-            directory=base.parent,
+            directory=folder,
+            tests=tests,
         )
-        well_formed = line.release in line.sha256 and all(
-            _is_release(release) for release in [line.name, *line.sha256]
+        well_formed = series.release in series.sha256 and all(
+            re.fullmatch(r"\d+(\.\d+)+", release)
+            for release in [series.name, *series.sha256]
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise OverlayError(f"{base} cannot be read: {error}.") from None
+        raise OverlayError(f"{base} can't be read: {error}.") from None
     if not well_formed:
         raise OverlayError(
             f"{base} must give a release, and the sha256 of that and any other "
             "release that was tested."
         )
-    return line
-
-
-def _is_release(version: str) -> bool:
-    return re.fullmatch(r"\d+(\.\d+)+", version) is not None
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
+    return series

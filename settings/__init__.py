@@ -1,4 +1,5 @@
-"""Settings for Django's runner, as `--settings=settings.test_mysql`.
+"""
+Settings for Django's runner, as `--settings=settings.test_mysql`.
 
 By their full name only: Django's tests have a test_sqlite module of their own.
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from overlay.series import Line, lines
+from overlay.series import Series, read_all
 
 GIT = shutil.which("git")
 USER = {
@@ -182,13 +182,8 @@ def overlay(pristine, tmp_path) -> Path:
 
 
 @pytest.fixture
-def line(overlay) -> Line:
-    return lines(overlay / "patches")[0]
-
-
-@pytest.fixture
-def tests(overlay) -> Path:
-    return overlay / "django_tests"
+def series(overlay) -> Series:
+    return read_all(overlay)[0]
 
 
 @pytest.fixture

@@ -7,18 +7,17 @@ import time
 
 import pytest
 
-import overlay.apply
-from overlay.apply import apply, place_tests
+from overlay.apply import apply
 from overlay.errors import OverlayError
 
 from .conftest import GIT, commit, edit, files, git, run_overlay, snapshot, write
 
 
-def refused(tree, line, tests, match):
+def refused(tree, series, match):
     """Assert that apply() refuses with `match`, and leaves every byte as it was."""
     before = snapshot(tree)
     with pytest.raises(OverlayError, match=match) as caught:
-        apply(tree, line, tests)
+        apply(tree, series)
     assert snapshot(tree) == before
     assert "\n" not in caught.value.message
 
@@ -37,9 +36,9 @@ def is_applied(tree):
 # What it does
 
 
-def test_the_branch_gets_each_patch_and_the_tests_as_commits(checkout, line, tests):
+def test_the_branch_gets_each_patch_and_the_tests_as_commits(checkout, series):
     base = git(checkout, "rev-parse", "HEAD")
-    tip = apply(checkout, line, tests)
+    tip = apply(checkout, series)
     assert is_applied(checkout)
     assert git(checkout, "log", "--format=%s", f"{base}..stable").splitlines() == [
         "Placed the overlay's tests.",
@@ -50,65 +49,59 @@ def test_the_branch_gets_each_patch_and_the_tests_as_commits(checkout, line, tes
     assert git(checkout, "symbolic-ref", "HEAD") == "refs/heads/stable"
 
 
-def test_nothing_else_in_the_tree_changes(checkout, line, tests):
-    apply(checkout, line, tests)
+def test_nothing_else_in_the_tree_changes(checkout, series):
+    apply(checkout, series)
     assert git(checkout, "status", "--porcelain") == "?? notes.txt"
     assert (checkout / "notes.txt").read_text() == "mine\n"
     assert len(git(checkout, "worktree", "list").splitlines()) == 1
     assert not (checkout / ".git/worktrees").exists()
 
 
-def test_a_detached_head_is_moved_and_its_branch_is_not(checkout, line, tests):
+def test_a_detached_head_is_moved_and_its_branch_is_not(checkout, series):
     git(checkout, "checkout", "-q", "--detach")
     base = git(checkout, "rev-parse", "stable")
-    tip = apply(checkout, line, tests)
+    tip = apply(checkout, series)
     assert is_applied(checkout)
     assert git(checkout, "rev-parse", "HEAD") == tip
     assert git(checkout, "rev-parse", "stable") == base
 
 
-def test_a_linked_worktree_is_a_checkout_too(checkout, line, tests, tmp_path):
+def test_a_linked_worktree_is_a_checkout_too(checkout, series, tmp_path):
     git(checkout, "worktree", "add", "-q", "-b", "other", str(tmp_path / "linked"))
-    apply(tmp_path / "linked", line, tests)
+    apply(tmp_path / "linked", series)
     assert is_applied(tmp_path / "linked")
     assert not is_applied(checkout)
 
 
-def test_a_repository_inside_of_another_is_a_checkout_too(
-    checkout, line, tests, tmp_path
-):
+def test_a_repository_inside_of_another_is_a_checkout_too(checkout, series, tmp_path):
     git(tmp_path, "init", "-q")
-    apply(checkout, line, tests)
+    apply(checkout, series)
     assert is_applied(checkout)
 
 
-def test_a_link_to_a_checkout_is_followed(checkout, line, tests, tmp_path):
+def test_a_link_to_a_checkout_is_followed(checkout, series, tmp_path):
     (tmp_path / "link").symlink_to(checkout)
-    apply(tmp_path / "link", line, tests)
+    apply(tmp_path / "link", series)
     assert is_applied(checkout)
 
 
-def test_a_copied_checkout_is_not_taken_for_a_dirty_one(
-    checkout, line, tests, tmp_path
-):
+def test_a_copied_checkout_is_not_taken_for_a_dirty_one(checkout, series, tmp_path):
     copy = shutil.copytree(checkout, tmp_path / "copy")
     for file in copy.rglob("*.py"):
         os.utime(file, (0, 0))
-    apply(copy, line, tests)
+    apply(copy, series)
     assert is_applied(copy)
 
 
-def test_two_applies_on_the_same_base_give_the_same_commit(
-    checkout, line, tests, tmp_path
-):
+def test_two_applies_on_the_same_base_give_the_same_commit(checkout, series, tmp_path):
     copy = shutil.copytree(checkout, tmp_path / "copy")
-    assert apply(checkout, line, tests) == apply(copy, line, tests)
+    assert apply(checkout, series) == apply(copy, series)
 
 
-def test_an_sdist_becomes_a_repository_with_all_of_its_files(sdist, line, tests):
+def test_an_sdist_becomes_a_repository_with_all_of_its_files(sdist, series):
     before = files(sdist)
     write(sdist / "django/__pycache__/utils.pyc", "compiled")
-    apply(sdist, line, tests)
+    apply(sdist, series)
     assert is_applied(sdist)
     assert git(sdist, "log", "-1", "--format=%s", "HEAD~3") == "Django 6.1.3"
     listed = git(sdist, "ls-tree", "-r", "HEAD~3").splitlines()
@@ -122,56 +115,56 @@ def test_an_sdist_becomes_a_repository_with_all_of_its_files(sdist, line, tests)
     assert git(sdist, "show", "HEAD~3:docs/nonascii.txt") == "Zoë"
 
 
-def test_the_same_sdist_always_gives_the_same_commit(sdist, line, tests, tmp_path):
+def test_the_same_sdist_always_gives_the_same_commit(sdist, series, tmp_path):
     copy = shutil.copytree(sdist, tmp_path / "other-folder")
-    assert apply(sdist, line, tests) == apply(copy, line, tests)
+    assert apply(sdist, series) == apply(copy, series)
 
 
-def test_compiled_files_of_the_tests_stay_behind(checkout, line, tests):
-    write(tests / "forks/__pycache__/tests.pyc", "compiled")
-    apply(checkout, line, tests)
+def test_compiled_files_of_the_tests_stay_behind(checkout, series):
+    write(series.tests / "forks/__pycache__/tests.pyc", "compiled")
+    apply(checkout, series)
     assert not (checkout / "tests/forks/__pycache__").exists()
 
 
 @pytest.mark.parametrize("where", ["global", "global and local"])
 @pytest.mark.parametrize("kind", ["checkout", "sdist"])
 def test_the_users_git_configuration_makes_no_difference(
-    kind, where, line, tests, tmp_path, request
+    kind, where, series, tmp_path, request
 ):
     tree = request.getfixturevalue(kind)
-    expected = apply(shutil.copytree(tree, tmp_path / "plain"), line, tests)
+    expected = apply(shutil.copytree(tree, tmp_path / "plain"), series)
     hostile = request.getfixturevalue("hostile")
     if where == "global and local" and kind == "checkout":
         with (tree / ".git/config").open("a") as config:
             config.write(hostile)
-    assert apply(tree, line, tests) == expected
+    assert apply(tree, series) == expected
     assert is_applied(tree)
 
 
 # What it refuses
 
 
-def test_a_tree_that_is_not_django_is_refused(tmp_path, line, tests):
+def test_a_tree_that_is_not_django_is_refused(tmp_path, series):
     write(tmp_path / "other/setup.py", "")
-    refused(tmp_path / "other", line, tests, "is not a Django source tree")
+    refused(tmp_path / "other", series, "is not a Django source tree")
 
 
-def test_a_staged_change_is_refused(checkout, line, tests):
+def test_a_staged_change_is_refused(checkout, series):
     write(checkout / "staged.py", "")
     git(checkout, "add", "staged.py")
-    refused(checkout, line, tests, r"not committed, in staged\.py: commit or stash")
+    refused(checkout, series, r"not committed, in staged\.py: commit or stash")
 
 
 @pytest.mark.parametrize("name", ["django/db/utils.py", "tests/basic/tests.py"])
-def test_a_modified_file_is_refused(checkout, line, tests, name):
+def test_a_modified_file_is_refused(checkout, series, name):
     edit(checkout / name, "=", "= 7 +")
-    refused(checkout, line, tests, f"not committed, in {name}")
+    refused(checkout, series, f"not committed, in {name}")
 
 
-def test_a_change_that_git_was_told_to_overlook_is_refused(checkout, line, tests):
+def test_a_change_that_git_was_told_to_overlook_is_refused(checkout, series):
     git(checkout, "update-index", "--assume-unchanged", "django/db/utils.py")
     edit(checkout / "django/db/utils.py", "=", "= 7 +")
-    refused(checkout, line, tests, "utils.py")
+    refused(checkout, series, "utils.py")
 
 
 @pytest.mark.parametrize(
@@ -184,122 +177,117 @@ def test_a_change_that_git_was_told_to_overlook_is_refused(checkout, line, tests
     ],
 )
 @pytest.mark.parametrize("is_ignored", [False, True])
-def test_an_untracked_file_in_the_way_is_refused(
-    checkout, line, tests, name, is_ignored
-):
+def test_an_untracked_file_in_the_way_is_refused(checkout, series, name, is_ignored):
     write(checkout / name, "mine\n")
     if is_ignored:
         write(checkout / ".git/info/exclude", "*\n")
-    refused(checkout, line, tests, f"{name}.* would be overwritten")
+    refused(checkout, series, f"{name}.* would be overwritten")
 
 
-def test_an_untracked_file_beside_the_tests_is_kept(checkout, line, tests):
+def test_an_untracked_file_beside_the_tests_is_kept(checkout, series):
     write(checkout / "tests/forks/mine.py", "mine\n")
-    apply(checkout, line, tests)
+    apply(checkout, series)
     assert is_applied(checkout)
     assert (checkout / "tests/forks/mine.py").read_text() == "mine\n"
 
 
-def test_a_conflict_is_refused_with_its_patch_and_files(checkout, line, tests):
+def test_a_conflict_is_refused_with_its_patch_and_files(checkout, series):
     edit(checkout / "django/utils/connection.py", "line_30 = 30", "line_30 = 31")
     commit(checkout, "Mine")
     refused(
         checkout,
-        line,
-        tests,
+        series,
         r"discard-inherited\.patch does not apply: .* in django/utils/connection\.py",
     )
 
 
-def test_a_file_that_a_patch_would_add_is_a_conflict(checkout, line, tests):
+def test_a_file_that_a_patch_would_add_is_a_conflict(checkout, series):
     write(checkout / "django/db/threads.py", "mine\n")
     commit(checkout, "Mine")
-    refused(checkout, line, tests, r"close-connections\.patch .* django/db/threads\.py")
+    refused(checkout, series, r"close-connections\.patch .* django/db/threads\.py")
 
 
-def test_an_sdist_that_conflicts_does_not_become_a_repository(sdist, line, tests):
+def test_an_sdist_that_conflicts_does_not_become_a_repository(sdist, series):
     edit(sdist / "django/utils/connection.py", "line_30 = 30", "line_30 = 31")
-    refused(sdist, line, tests, r"discard-inherited\.patch does not apply")
+    refused(sdist, series, r"discard-inherited\.patch does not apply")
 
 
-def test_tests_with_the_name_of_djangos_own_are_refused(checkout, line, tests):
+def test_tests_with_the_name_of_djangos_own_are_refused(checkout, series):
     write(checkout / "tests/forks/models.py", "theirs\n")
     commit(checkout, "Django tests forks itself")
-    refused(checkout, line, tests, "has its own tests/forks/models.py")
+    refused(checkout, series, "has its own tests/forks/models.py")
 
 
-def test_an_applied_series_is_refused(checkout, line, tests):
-    apply(checkout, line, tests)
-    refused(checkout, line, tests, "6.1 series is already applied")
+def test_an_applied_series_is_refused(checkout, series):
+    apply(checkout, series)
+    refused(checkout, series, "6.1 series is already applied")
 
 
-def test_a_series_below_the_users_own_commits_is_refused(checkout, line, tests):
-    apply(checkout, line, tests)
+def test_a_series_below_the_users_own_commits_is_refused(checkout, series):
+    apply(checkout, series)
     write(checkout / "mine.py", "")
     commit(checkout, "Mine")
-    refused(checkout, line, tests, "6.1 series is already applied")
+    refused(checkout, series, "6.1 series is already applied")
 
 
-def test_a_half_applied_series_is_refused(checkout, line, tests):
-    git(checkout, "am", "-q", "--keep-non-patch", str(line.patches[0]))
-    refused(checkout, line, tests, r"half applied .* without discard-inherited\.patch")
+def test_a_half_applied_series_is_refused(checkout, series):
+    git(checkout, "am", "-q", "--keep-non-patch", str(series.patches[0]))
+    refused(checkout, series, r"half applied .* without discard-inherited\.patch")
 
 
-def test_an_unfinished_am_is_refused(checkout, line, tests):
+def test_an_unfinished_am_is_refused(checkout, series):
     with pytest.raises(subprocess.CalledProcessError):
         git(checkout, "am", stdin="From: x\nSubject: y\n\n---\ndiff --git a/b b/b\n")
     assert (checkout / ".git/rebase-apply").exists()
-    refused(checkout, line, tests, "is under way")
+    refused(checkout, series, "is under way")
 
 
-def test_an_unfinished_merge_is_refused(checkout, line, tests):
+def test_an_unfinished_merge_is_refused(checkout, series):
     git(checkout, "checkout", "-q", "-b", "side")
     write(checkout / "side.py", "")
     commit(checkout, "Side")
     git(checkout, "checkout", "-q", "stable")
     git(checkout, "merge", "-q", "--no-ff", "--no-commit", "side")
-    refused(checkout, line, tests, "is under way")
+    refused(checkout, series, "is under way")
 
 
-def test_an_sdist_inside_of_another_repository_is_refused(sdist, line, tests, tmp_path):
+def test_an_sdist_inside_of_another_repository_is_refused(sdist, series, tmp_path):
     git(tmp_path, "init", "-q")
     commit(tmp_path, "Outer")
     before = snapshot(tmp_path)
-    refused(sdist, line, tests, "lies inside another git repository")
+    refused(sdist, series, "lies inside another git repository")
     assert snapshot(tmp_path) == before
 
 
-def test_a_branch_without_commits_is_refused(sdist, line, tests):
+def test_a_branch_without_commits_is_refused(sdist, series):
     git(sdist, "init", "-q")
-    refused(sdist, line, tests, "has no commit yet")
+    refused(sdist, series, "has no commit yet")
 
 
-def test_a_broken_repository_is_refused(sdist, line, tests):
+def test_a_broken_repository_is_refused(sdist, series):
     (sdist / ".git").mkdir()
-    refused(sdist, line, tests, "not a git repository")
+    refused(sdist, series, "not a git repository")
 
 
 @pytest.mark.parametrize("lock", ["index.lock", "refs/heads/stable.lock"])
-def test_a_repository_that_another_git_has_locked_is_refused(
-    checkout, line, tests, lock
-):
+def test_a_repository_that_another_git_has_locked_is_refused(checkout, series, lock):
     write(checkout / ".git" / lock, "")
-    refused(checkout, line, tests, f"{lock}': File exists")
+    refused(checkout, series, f"{lock} exists: another git")
 
 
-def test_a_series_without_patches_is_refused(checkout, line, tests):
-    (line.directory / "series").write_text("# none yet\n")
-    refused(checkout, line, tests, "no patch")
+def test_a_series_without_patches_is_refused(checkout, series):
+    (series.directory / "series").write_text("# none yet\n")
+    refused(checkout, series, "no patch")
 
 
-def test_a_missing_test_app_is_refused(checkout, line, tests):
-    shutil.rmtree(tests / "forks")
-    refused(checkout, line, tests, "names the test app forks")
+def test_a_missing_test_app_is_refused(checkout, series):
+    shutil.rmtree(series.tests / "forks")
+    refused(checkout, series, "names the test app forks")
 
 
-def test_a_missing_git_is_refused(checkout, line, tests, tmp_path, monkeypatch):
+def test_a_missing_git_is_refused(checkout, series, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    refused(checkout, line, tests, "git is not on the PATH")
+    refused(checkout, series, "git is not on the PATH")
 
 
 @pytest.mark.parametrize("kind", ["checkout", "sdist"])
@@ -322,7 +310,7 @@ def test_a_read_only_folder_is_refused(overlay, request, kind, folder):
 
 @pytest.mark.parametrize("kind", ["checkout", "sdist"])
 def test_an_interrupted_apply_leaves_nothing_behind(
-    kind, line, tests, request, monkeypatch, tmp_path
+    kind, series, request, monkeypatch, tmp_path
 ):
     tree = request.getfixturevalue(kind)
     before = snapshot(tree)
@@ -332,9 +320,9 @@ def test_an_interrupted_apply_leaves_nothing_behind(
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(overlay.apply, "place_tests", interrupt)
+    monkeypatch.setattr("overlay.testapps.place", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        apply(tree, line, tests)
+        apply(tree, series)
     assert snapshot(tree) == before
     assert not list((tmp_path / "scratch").iterdir())
 
@@ -384,25 +372,3 @@ def test_an_interrupt_waits_until_the_tree_has_moved(overlay, checkout, tmp_path
     assert result.returncode != 0
     assert is_applied(checkout)
     assert git(checkout, "status", "--porcelain") == "?? notes.txt"
-
-
-# place_tests()
-
-
-def test_tests_can_be_placed_without_the_patches(sdist, tests):
-    place_tests(sdist, ["forks"], tests)
-    assert (sdist / "tests/forks/tests.py").read_text() == "forks = True\n"
-    assert not (sdist / "tests/thread_connections").exists()
-
-
-def test_compiled_files_of_former_tests_are_not_in_the_way(sdist, tests):
-    write(sdist / "tests/forks/__pycache__/tests.pyc", "compiled")
-    place_tests(sdist, ["forks"], tests)
-    assert (sdist / "tests/forks/tests.py").exists()
-
-
-def test_placed_tests_never_replace_djangos_own(sdist, tests):
-    write(tests / "basic/tests.py", "ours\n")
-    with pytest.raises(OverlayError, match="has its own tests/basic"):
-        place_tests(sdist, ["basic"], tests)
-    assert (sdist / "tests/basic/tests.py").read_text() == "basic = True\n"

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from overlay import ROOT
+from lab import ROOT
 
 
 def test_benchmarks() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from overlay.processes import run
+from lab.processes import run
 
 PARENT = """\
 import subprocess, sys, time
@@ -53,7 +53,7 @@ def test_a_timeout_ends_the_command_and_its_children(tmp_path):
 
 
 def test_a_command_that_ignores_the_interrupt_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("overlay.processes.GRACE", 0.2)
+    monkeypatch.setattr("lab.processes.GRACE", 0.2)
     command = ["sh", "-c", "trap '' INT; echo $$; while :; do sleep 0.05; done"]
     output = tmp_path / "output"
     with pytest.raises(subprocess.TimeoutExpired):

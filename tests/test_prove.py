@@ -5,9 +5,9 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from overlay import plot, prove
+from lab import plot, prove
+from lab.servers import server
 from overlay.errors import OverlayError
-from overlay.servers import server
 
 from .conftest import write
 

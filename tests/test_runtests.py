@@ -11,8 +11,7 @@ import xmlrunner
 from click.testing import CliRunner
 from rich.console import Console
 
-from overlay.errors import OverlayError
-from overlay.redgreen import (
+from lab.redgreen import (
     FAILED,
     NOT_RUN,
     PASSED,
@@ -24,6 +23,7 @@ from overlay.redgreen import (
     run_both,
     show,
 )
+from overlay.errors import OverlayError
 from runtests import main
 
 from .conftest import snapshot, write
@@ -119,15 +119,15 @@ def test_a_missing_driver_is_refused_with_the_command_that_brings_it(monkeypatch
     result = run("--db", "mysql", "basic")
     assert result.exit_code == 1
     assert "lacks MySQLdb" in result.output
-    assert "pip install --editable '.[django,mysql]'" in result.output
+    assert "pip install --editable '.[django,lab,mysql]'" in result.output
 
 
 def test_our_tests_need_more_than_djangos_so_that_none_of_them_skips(monkeypatch):
-    monkeypatch.setattr("overlay.runner.OURS", {"no_such": "tests"})
+    monkeypatch.setattr("lab.runner.OURS", {"no_such": "tests"})
     result = run("thread_connections")
     assert result.exit_code == 1
     assert "lacks no_such" in result.output
-    assert "'.[django,tests]'" in result.output
+    assert "'.[django,lab,tests]'" in result.output
 
 
 red, green, skipped = (

@@ -16,8 +16,8 @@ import psutil
 import psycopg
 import pytest
 
+from lab.servers import VARIABLES, server
 from overlay.errors import OverlayError
-from overlay.servers import VARIABLES, server
 
 DATABASES = ["mysql", "postgres"]
 
@@ -95,7 +95,7 @@ def test_a_server_is_gone_after_an_exception_in_the_block(db):
 
 OWNER = """\
 import json, signal, sys
-from overlay.servers import server
+from lab.servers import server
 with server(sys.argv[1]) as env:
     print(json.dumps(env), flush=True)
     signal.pause()
@@ -128,7 +128,7 @@ def test_a_server_does_not_outlive_its_owner(db, signum, tmp_path):
 )
 def test_a_missing_server_names_the_package(db, package, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("overlay.servers.FOLDERS", {db: []})
+    monkeypatch.setattr("lab.servers.FOLDERS", {db: []})
     with pytest.raises(OverlayError, match=f"apt-get install {package}"), server(db):
         pass
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from overlay import soak
-from overlay.soak import Result, State
+from lab import soak
+from lab.soak import Result, State
 
 from .conftest import write
 

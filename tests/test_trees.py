@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.trees import UNUSED, build, choose
 from overlay.errors import OverlayError
-from overlay.series import Line
-from overlay.trees import UNUSED, build, choose
+from overlay.series import Series
 
 from .conftest import edit, files, write
 
@@ -30,22 +30,22 @@ def cache(overlay) -> Path:
 
 
 @pytest.fixture
-def line(line, sdist, cache) -> Line:
-    """The line of conftest.py, with its source distribution in the cache."""
+def series(series, sdist, cache) -> Series:
+    """The series of conftest.py, with its source distribution in the cache."""
     sha256 = pack(sdist, cache / "django-6.1.3.tar.gz")
-    return dataclasses.replace(line, sha256={"6.1.3": sha256})
+    return dataclasses.replace(series, sha256={"6.1.3": sha256})
 
 
-def test_a_patched_tree_has_the_series_and_the_tests(line, tests, cache):
-    tree = build(line, "6.1.3", patched=True, tests=tests, cache=cache)
+def test_a_patched_tree_has_the_series_and_the_tests(series, cache):
+    tree = build(series, "6.1.3", patched=True, cache=cache)
     assert "line_9 = 'nine'" in (tree / "django/db/utils.py").read_text()
     assert (
         tree / "tests/thread_connections/tests.py"
     ).read_text() == "threads = True\n"
 
 
-def test_a_stock_tree_differs_only_by_the_tests(line, tests, cache, sdist):
-    tree = build(line, "6.1.3", patched=False, tests=tests, cache=cache)
+def test_a_stock_tree_differs_only_by_the_tests(series, cache, sdist):
+    tree = build(series, "6.1.3", patched=False, cache=cache)
     names = files(tree).keys() - files(sdist).keys()
     added = {name for name in names if (tree / name).is_file()}
     assert added == {
@@ -57,72 +57,72 @@ def test_a_stock_tree_differs_only_by_the_tests(line, tests, cache, sdist):
 
 
 @pytest.mark.parametrize("patched", [True, False])
-def test_a_tree_is_built_once(line, tests, cache, patched):
-    first = build(line, "6.1.3", patched=patched, tests=tests, cache=cache)
+def test_a_tree_is_built_once(series, cache, patched):
+    first = build(series, "6.1.3", patched=patched, cache=cache)
     (first / "marker").touch()
-    again = build(line, "6.1.3", patched=patched, tests=tests, cache=cache)
+    again = build(series, "6.1.3", patched=patched, cache=cache)
     assert again == first
     assert (again / "marker").exists()
 
 
 @pytest.mark.parametrize("patched", [True, False])
-def test_an_edited_test_makes_a_new_tree(line, tests, cache, patched):
-    first = build(line, "6.1.3", patched=patched, tests=tests, cache=cache)
-    write(tests / "forks/tests.py", "edited = True\n")
-    second = build(line, "6.1.3", patched=patched, tests=tests, cache=cache)
+def test_an_edited_test_makes_a_new_tree(series, cache, patched):
+    first = build(series, "6.1.3", patched=patched, cache=cache)
+    write(series.tests / "forks/tests.py", "edited = True\n")
+    second = build(series, "6.1.3", patched=patched, cache=cache)
     assert (second / "tests/forks/tests.py").read_text() == "edited = True\n"
     assert first != second
 
 
-def test_an_edited_patch_makes_a_new_patched_tree_only(line, tests, cache):
+def test_an_edited_patch_makes_a_new_patched_tree_only(series, cache):
     first = [
-        build(line, "6.1.3", patched=patched, tests=tests, cache=cache)
+        build(series, "6.1.3", patched=patched, cache=cache)
         for patched in (True, False)
     ]
-    edit(line.patches[0], "'nine'", "'IX'")
+    edit(series.patches[0], "'nine'", "'IX'")
     second = [
-        build(line, "6.1.3", patched=patched, tests=tests, cache=cache)
+        build(series, "6.1.3", patched=patched, cache=cache)
         for patched in (True, False)
     ]
     assert "line_9 = 'IX'" in (second[0] / "django/db/utils.py").read_text()
     assert first[1] == second[1]
 
 
-def test_an_outdated_tree_goes_once_nobody_has_used_it_for_a_while(line, tests, cache):
-    fresh = build(line, "6.1.3", patched=False, tests=tests, cache=cache)
-    write(tests / "forks/tests.py", "edited = True\n")
-    old = build(line, "6.1.3", patched=False, tests=tests, cache=cache)
+def test_an_outdated_tree_goes_once_nobody_has_used_it_for_a_while(series, cache):
+    fresh = build(series, "6.1.3", patched=False, cache=cache)
+    write(series.tests / "forks/tests.py", "edited = True\n")
+    old = build(series, "6.1.3", patched=False, cache=cache)
     then = old.stat().st_mtime - UNUSED - 1
     os.utime(old, (then, then))
-    write(tests / "forks/tests.py", "edited = 'again'\n")
-    new = build(line, "6.1.3", patched=False, tests=tests, cache=cache)
+    write(series.tests / "forks/tests.py", "edited = 'again'\n")
+    new = build(series, "6.1.3", patched=False, cache=cache)
     assert sorted((cache / "trees").iterdir()) == sorted([fresh, new])
 
 
-def test_a_series_that_does_not_apply_leaves_no_tree(line, tests, cache):
-    edit(line.patches[0], "-line_9 = 9", "-line_9 = 99")
+def test_a_series_that_does_not_apply_leaves_no_tree(series, cache):
+    edit(series.patches[0], "-line_9 = 9", "-line_9 = 99")
     with pytest.raises(OverlayError):
-        build(line, "6.1.3", patched=True, tests=tests, cache=cache)
+        build(series, "6.1.3", patched=True, cache=cache)
     assert list((cache / "trees").iterdir()) == []
 
 
 @pytest.mark.parametrize("wanted", ["6.1", "6.1.3", None])
-def test_a_line_a_release_or_nothing_chooses_the_release(line, wanted):
-    assert choose(wanted, [line]) == (line, "6.1.3")
+def test_a_line_a_release_or_nothing_chooses_the_release(series, wanted):
+    assert choose(wanted, [series]) == (series, "6.1.3")
 
 
-def test_the_first_release_of_a_line_has_a_name_of_its_own(line):
-    line = dataclasses.replace(line, sha256={**line.sha256, "6.1": "00"})
-    assert choose("6.1.0", [line]) == (line, "6.1")
+def test_the_first_release_of_a_line_has_a_name_of_its_own(series):
+    series = dataclasses.replace(series, sha256={**series.sha256, "6.1": "00"})
+    assert choose("6.1.0", [series]) == (series, "6.1")
 
 
-def test_by_default_a_line_for_other_pythons_is_passed_over(line):
-    newer = Line("9.9", "9.9", ">=4", {"9.9": "00"}, line.directory)
-    assert choose(None, [newer, line]) == (line, "6.1.3")
+def test_by_default_a_line_for_other_pythons_is_passed_over(series):
+    newer = Series("9.9", "9.9", ">=4", {"9.9": "00"}, series.directory, series.tests)
+    assert choose(None, [newer, series]) == (series, "6.1.3")
     with pytest.raises(OverlayError, match=r"Django 9\.9 needs Python >=4"):
-        choose("9.9", [newer, line])
+        choose("9.9", [newer, series])
 
 
-def test_an_unknown_release_is_refused_with_the_known_ones(line):
+def test_an_unknown_release_is_refused_with_the_known_ones(series):
     with pytest.raises(OverlayError, match=r"Django 7\.1; there are 6\.1, 6\.1\.3\."):
-        choose("7.1", [line])
+        choose("7.1", [series])

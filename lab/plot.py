@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
+from lab.prove import Result
 from overlay.errors import OverlayError
-from overlay.prove import Result
 
 
 def draw(results: dict[str, Result], title: str, file: Path) -> None:
-    """Write a figure of the samples of `results`, by name, to an SVG file.
+    """
+    Write a figure of the samples of `results`, by name, to an SVG file.
 
-    Raises OverlayError if Matplotlib is missing or the file cannot be written.
+    Raise OverlayError if Matplotlib is missing or the file cannot be written.
     """
     try:
         from matplotlib import rc_context

@@ -7,12 +7,18 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from overlay import ROOT
+from lab import ROOT
+from lab.processes import run
 from overlay.errors import OverlayError
-from overlay.processes import run
 
 # What is imported, and the extra of this project that brings it.
-PACKAGES = {"asgiref": "django", "sqlparse": "django", "xmlrunner": "django"}
+PACKAGES = {
+    "asgiref": "django",
+    "mirakuru": "lab",
+    "psutil": "lab",
+    "sqlparse": "django",
+    "xmlrunner": "django",
+}
 DRIVERS = {
     "sqlite": {},
     "mysql": {"MySQLdb": "mysql"},
@@ -35,7 +41,8 @@ OURS = dict.fromkeys(
 
 
 def require_packages(db: str, *, ours: bool = False) -> None:
-    """Raise OverlayError if this Python lacks what Django's tests need for `db`.
+    """
+    Raise OverlayError if this Python lacks what Django's tests need for `db`.
 
     Our tests, if `ours`, need more than Django's own.
     """
@@ -60,11 +67,12 @@ def run_tests(
     output: Path | None = None,
     timeout: float | None = None,
 ) -> int:
-    """Run the tests that `labels` name in `tree`; return the runner's exit code.
+    """
+    Run the tests that `labels` name in `tree`; return the runner's exit code.
 
     `settings` says which of settings/test_*.py. `options` are the runner's; `env` is
     added to the environment. With `report` a JUnit file is written there. See
-    overlay.processes.run for `output` and `timeout`.
+    lab.processes.run for `output` and `timeout`.
     """
     added = {
         "PYTHONPATH": f"{tree}{os.pathsep}{ROOT}",

@@ -1,4 +1,4 @@
-"""What the scripts have in common. See overlay.script.Script for who runs them."""
+"""What the scripts have in common. See lab.script.Script for who runs them."""
 
 import json
 import sys
@@ -17,7 +17,8 @@ def say(**facts: object) -> None:
 
 @contextmanager
 def database() -> Iterator[str]:
-    """Yield the name of a test database with the tables of our tests.
+    """
+    Yield the name of a test database with the tables of our tests.
 
     The current thread has no connection to it.
     """

@@ -9,8 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from overlay.script import Script, counter
-from overlay.servers import server
+from lab.script import Script, counter
+from lab.servers import server
 
 SCRIPT = Path(__file__).with_name("scripts") / "ticket.py"
 INTERVAL = 0.01  # seconds between two counts
@@ -45,10 +45,11 @@ def run(
     threads: int,
     watch: Callable[[int], None] = lambda number: None,
 ) -> Result:
-    """Run the script with the Django in `tree` and return what it did.
+    """
+    Run the script with the Django in `tree` and return what it did.
 
     `environment` says where the server of `db` is (`servers.server`). `watch` is given
-    the number of open connections each time they are counted. Raises OverlayError if
+    the number of open connections each time they are counted. Raise OverlayError if
     the script fails.
     """
     counts: list[tuple[float, int]] = []
@@ -97,7 +98,8 @@ def run(
 def compare(
     trees: dict[str, Path], db: str, threads: int, rounds: int, console: Console
 ) -> dict[str, list[Result]]:
-    """Run the script with each of `trees` in turn, and return its results by name.
+    """
+    Run the script with each of `trees` in turn, and return its results by name.
 
     What is going on is shown on `console`.
     """

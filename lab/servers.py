@@ -1,4 +1,5 @@
-"""Databases to run tests on: private throwaway servers, or the user's own.
+"""
+Databases to run tests on: private throwaway servers, or the user's own.
 
 A private server listens on a socket in a scratch folder only, so that no port has to be
 found and nobody else can reach it. It keeps nothing safe (no fsync) and is gone, with
@@ -21,8 +22,9 @@ from typing import IO, NamedTuple
 import mirakuru
 from mirakuru.exceptions import ExecutorError
 
+from lab.processes import dies_with_parent
 from overlay.errors import OverlayError
-from overlay.processes import dies_with_parent, ends_on_signals
+from overlay.signals import ends_on_signals
 
 # What settings/ read. A user names a server by one of the first; the others go with it.
 VARIABLES = {
@@ -55,7 +57,8 @@ class Recipe(NamedTuple):
 
 @contextmanager
 def server(db: str, *, max_connections: int = 400) -> Iterator[dict[str, str]]:
-    """Yield the environment variables by which settings/ find a server for `db`.
+    """
+    Yield the environment variables by which settings/ find a server for `db`.
 
     `db` is "sqlite" (no server, no variables), "mysql" or "postgres". A server that the
     user names (`VARIABLES`) is used as it is; otherwise a private one is started, which
@@ -168,7 +171,8 @@ def _mysql(folder: Path, max_connections: int) -> Recipe:
 
 
 def _time_zones(folder: Path) -> Path:
-    """Return a new file of SQL that fills MySQL's tables of time zones: Django needs them.
+    """
+    Return a new file of SQL that fills MySQL's tables of time zones: Django needs them.
 
     https://docs.djangoproject.com/en/stable/ref/databases/#time-zone-definitions
     """

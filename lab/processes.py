@@ -5,37 +5,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 GRACE = 5.0  # seconds between SIGINT, which Python cleans up after, and SIGKILL
 
 
-@contextmanager
-def ends_on_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack, as Ctrl-C does, so that cleanup runs.
-
-    Raises SystemExit with the shell's exit code for that signal. Main thread only.
-    """
-
-    def leave(signum: int, frame: object) -> None:
-        signal.signal(signum, signal.SIG_IGN)  # a second one must not stop the cleanup
-        sys.exit(128 + signum)
-
-    previous = {
-        signum: signal.signal(signum, leave)
-        for signum in (signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)
-
-
 def dies_with_parent(command: Sequence[str], *, user: str | None = None) -> list[str]:
-    """Return `command`, changed so that SIGKILL of its parent kills it too.
+    """
+    Return `command`, changed so that SIGKILL of its parent kills it too.
 
     With `user` it also runs as that user. The kernel looks at the *thread* that starts
     the command, so start it in the main thread. Where there is no setpriv(1), that is
@@ -66,7 +45,8 @@ def run(
     output: Path | None = None,
     timeout: float | None = None,
 ) -> int:
-    """Run `command` to its end and return its exit code.
+    """
+    Run `command` to its end and return its exit code.
 
     With `output` it is not interactive: what it prints goes to that file. Whatever ends
     this call early, `timeout` (in seconds, subprocess.TimeoutExpired), Ctrl-C or

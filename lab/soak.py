@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from overlay.prove import INTERVAL, LAG
-from overlay.script import Script, counter
-from overlay.servers import server
+from lab.prove import INTERVAL, LAG
+from lab.script import Script, counter
+from lab.servers import server
 
 SCRIPT = Path(__file__).with_name("scripts") / "soak.py"
 # How much more memory may be in use at the end than at the start: an allocator does
@@ -61,9 +61,10 @@ class Result:
 
 
 def run(tree: Path, db: str, threads: int, console: Console) -> Result:
-    """Run the script with the Django in `tree`, and show its progress on `console`.
+    """
+    Run the script with the Django in `tree`, and show its progress on `console`.
 
-    It runs `threads` threads or a few more. Raises OverlayError if it fails.
+    It runs `threads` threads or a few more. Raise OverlayError if it fails.
     """
     states, times = [], []
     with (

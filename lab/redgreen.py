@@ -56,7 +56,8 @@ class Verdict:
 
 
 def outcomes(report: Path) -> dict[str, Outcome]:
-    """Return the outcome of each test in a JUnit file of Django's runner, by its id.
+    """
+    Return the outcome of each test in a JUnit file of Django's runner, by its id.
 
     A test whose subtests have several outcomes has the worst of them.
     """
@@ -84,7 +85,8 @@ def _outcome(case: ElementTree.Element) -> Outcome:
 
 
 def _first_line(failure: ElementTree.Element) -> str:
-    """Return the first line of an exception's message.
+    """
+    Return the first line of an exception's message.
 
     It is looked up in the traceback: the attribute has lost its line ends where Python
     is older than 3.13.
@@ -97,7 +99,8 @@ def _first_line(failure: ElementTree.Element) -> str:
 
 
 def compare(claims: tuple[Outcomes, Outcomes], others: tuple[Outcomes, Outcomes]):
-    """Return the Verdict on each test, given its outcomes on stock and on patched.
+    """
+    Return the Verdict on each test, given its outcomes on stock and on patched.
 
     `claims` are those of the tests with the tag, `others` those of the rest.
     """
@@ -123,11 +126,12 @@ def proven(verdicts: list[Verdict]) -> bool:
 def run_both(
     run: Callable[[bool, list[str], Path, Path], int], folder: Path
 ) -> list[Verdict]:
-    """Run the tests on stock and on patched Django, and return the verdicts.
+    """
+    Run the tests on stock and on patched Django, and return the verdicts.
 
     `run(patched, options, report, output)` runs Django's runner with its `options`, and
     has it write its JUnit file to `report` and the rest to `output`. Both lie in
-    `folder`. Raises OverlayError with the end of the output if a run does not end by
+    `folder`. Raise OverlayError with the end of the output if a run does not end by
     itself or leaves no report.
     """
 

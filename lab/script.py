@@ -13,9 +13,9 @@ from typing import Self
 
 import psutil
 
-from overlay import ROOT
+from lab import ROOT
+from lab.processes import dies_with_parent
 from overlay.errors import OverlayError
-from overlay.processes import dies_with_parent
 
 
 class Script:
@@ -87,7 +87,8 @@ class Script:
 def counter(
     db: str, environment: dict[str, str]
 ) -> Iterator[Callable[[int, str], int]]:
-    """Yield a function that counts the connections of a process to a database.
+    """
+    Yield a function that counts the connections of a process to a database.
 
     On a server it counts all clients' but those that were there before: that is cheap
     enough for sampling, where MariaDB's process list is not.

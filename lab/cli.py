@@ -1,0 +1,114 @@
+"""The command line of the laboratory."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from lab import plot, prove, soak, trees
+from lab.runner import DRIVERS, require_packages
+from overlay.errors import OverlayError
+from overlay.series import read_all
+from overlay.signals import ends_on_signals
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Run scripts on stock and on patched Django, and count their connections."""
+    # So that `finally` and `with` clean up after a kill, too.
+    click.get_current_context().with_resource(ends_on_signals())
+
+
+django_option = click.option(
+    "--django",
+    metavar="LINE|RELEASE",
+    help="6.1, or 6.1.3. Default: the newest line that runs on this Python.",
+)
+db_option = click.option(
+    "--db", type=click.Choice(list(DRIVERS)), default="sqlite", show_default=True
+)
+
+
+@main.command("prove")
+@django_option
+@db_option
+@click.option("--threads", type=click.IntRange(min=1), default=200, show_default=True)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="How often each Django has its turn; the one of median duration is shown.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the figures there.",
+)
+@click.option(
+    "--plot",
+    "plot_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.svg",
+    help="Draw the open connections over time. Needs Matplotlib.",
+)
+def prove_command(
+    django: str | None,
+    db: str,
+    threads: int,
+    rounds: int,
+    json_file: Path | None,
+    plot_file: Path | None,
+) -> None:
+    """
+    Run the script of the ticket on stock and on patched Django, and compare.
+
+    Threads save one object each. How many connections are open is counted at the
+    server (for SQLite: file descriptors), by another process. It fails if patched
+    Django loses an object or leaves a connection open.
+    """
+    for file in (json_file, plot_file):
+        if file and not file.parent.is_dir():
+            raise OverlayError(f"There is no folder {file.parent} to write to.")
+    require_packages(db)
+    series, release = trees.choose(django, read_all())
+    sides = {
+        side: trees.build(series, release, side == "patched")
+        for side in ("stock", "patched")
+    }
+    runs = prove.compare(sides, db, threads, rounds, Console(stderr=True))
+    results = {side: prove.median(done) for side, done in runs.items()}
+    prove.show(results, f"Django {release}, {db}", Console())
+    if json_file:
+        figures = {side: result.figures() for side, result in results.items()}
+        content = {"django": release, "db": db, **figures}
+        json_file.write_text(json.dumps(content, indent=2) + "\n")
+    if plot_file:
+        plot.draw(results, f"{threads} threads, Django {release}, {db}", plot_file)
+    if problem := prove.problem(runs["patched"]):
+        raise OverlayError(f"Patched Django {problem}.")
+
+
+@main.command("soak")
+@django_option
+@db_option
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=100_000, show_default=True
+)
+def soak_command(django: str | None, db: str, threads: int) -> None:
+    """
+    Run threads that end in every way, and forks, on patched Django for minutes.
+
+    It fails if connections, file descriptors, threads or memory grow meanwhile, or
+    if objects are lost.
+    """
+    require_packages(db)
+    series, release = trees.choose(django, read_all())
+    tree = trees.build(series, release, patched=True)
+    result = soak.run(tree, db, threads, Console(stderr=True))
+    soak.show(result, f"Django {release}, patched, {db}", Console())
+    if result.problems:
+        raise OverlayError(" ".join(result.problems))

@@ -1,0 +1,115 @@
+"""Scratch trees of stock and patched Django, with our tests in place."""
+
+import hashlib
+import platform
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+from rich.console import Console
+
+from overlay import sdist, testapps
+from overlay.apply import apply
+from overlay.errors import OverlayError
+from overlay.sdist import CACHE
+from overlay.series import Series
+from overlay.status import series_revision
+
+UNUSED = 3600.0  # seconds after which an outdated tree is taken to be in nobody's use
+
+
+def choose(wanted: str | None, known: list[Series]) -> tuple[Series, str]:
+    """
+    Return the series and the release that `wanted` means.
+
+    It is the name of a line ("6.1"), for the release that its series is kept on, or a
+    tested release ("6.1.3"; "6.1.0" for the first). None means the newest line that
+    runs on this Python. Raise OverlayError if there is none, or if it does not run.
+    """
+    candidates = [
+        (series, release)
+        for series in known
+        for release in [series.release, *series.sha256]
+        if wanted in (None, series.name) or release == wanted.removesuffix(".0")
+    ]
+    if not candidates:
+        names = dict.fromkeys(
+            name for series in known for name in (series.name, *series.tested)
+        )
+        raise OverlayError(
+            f"There is no patch series for Django {wanted}; there are "
+            f"{', '.join(names)}."
+        )
+    series, release = next(
+        ((series, release) for series, release in candidates if _runs_here(series)),
+        candidates[0],
+    )
+    require_python(series, release)
+    return series, release
+
+
+def require_python(series: Series, release: str) -> None:
+    """Raise OverlayError if this Python is none that `release` of `series` runs on."""
+    if not _runs_here(series):
+        raise OverlayError(
+            f"Django {release} needs Python {series.requires_python}; "
+            f"this is {platform.python_version()}."
+        )
+
+
+def build(series: Series, release: str, patched: bool, cache: Path = CACHE) -> Path:
+    """
+    Return a tree of a Django release below `cache`, stock or patched.
+
+    The test apps of `series` are in both. A tree is built once for the same release,
+    patches and tests. Raise OverlayError if the source distribution cannot be had or
+    the series does not apply.
+    """
+    kind = f"{release}-{'patched' if patched else 'stock'}"
+    trees = cache / "trees"
+    tree = trees / f"{kind}-{_digest(series, release, patched)}"
+    if tree.is_dir():
+        tree.touch()
+        return tree
+    trees.mkdir(parents=True, exist_ok=True)
+    _remove_outdated(trees, kind)
+    sdist.fetch(release, series.sha256[release], cache)
+    with (
+        Console(stderr=True).status(f"Building the tree {kind} …"),
+        tempfile.TemporaryDirectory(dir=trees, prefix=f"{kind}-") as scratch,
+    ):
+        # Its own repository: the cache may lie inside of another one.
+        new = sdist.repository(series, release, Path(scratch), cache)
+        if patched:
+            apply(new, series)
+        else:
+            testapps.place(new, series)
+        new.touch()
+        try:
+            new.rename(tree)
+        except OSError:
+            if not tree.is_dir():  # another process was faster
+                raise
+    return tree
+
+
+def _runs_here(series: Series) -> bool:
+    python = platform.python_version()
+    return SpecifierSet(series.requires_python).contains(python, prereleases=True)
+
+
+def _digest(series: Series, release: str, patched: bool) -> str:
+    """Return a name for all that a tree is made of: an edit makes another tree."""
+    made_of = f"{series.sha256[release]} {series_revision(series, patches=patched)}"
+    return hashlib.sha256(made_of.encode()).hexdigest()[:12]
+
+
+def _remove_outdated(trees: Path, kind: str) -> None:
+    for tree in trees.glob(f"{kind}-*"):
+        with suppress(FileNotFoundError):  # another process may remove it, too
+            # A run that is still going on may use it.
+            if time.time() - tree.stat().st_mtime > UNUSED:
+                shutil.rmtree(tree, ignore_errors=True)
