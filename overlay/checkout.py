@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from overlay import testapps
 from overlay.errors import OverlayError
@@ -109,16 +110,39 @@ def create_repository(tree: Path, version: str) -> None:
     git(tree, "update-ref", "HEAD", commit_index(tree, f"Django {version}", BASE_DATE))
 
 
-def commit_index(tree: Path, message: str, date: str, *parent: str) -> str:
-    """Return the id of a commit of what is in the index; no branch moves."""
+def commit_index(
+    tree: Path,
+    message: str,
+    date: str,
+    *parent: str,
+    env: dict[str, str] | None = None,
+) -> str:
+    """
+    Return the id of a commit of what is in the index; no branch moves.
+
+    `env` may name another index.
+    """
+    env = env or {}
     return git(
         tree,
         "commit-tree",
         *parent,
-        git(tree, "write-tree").strip(),
+        git(tree, "write-tree", env=env).strip(),
         stdin=f"{message}\n",
-        env={"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date},
+        env=env | {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date},
     ).strip()
+
+
+def commit_folder(tree: Path, folder: Path, message: str) -> str:
+    """Return the id of a new commit, without a parent, of the files in `folder`."""
+    with TemporaryDirectory(prefix="django-overlay-") as scratch:
+        env = {
+            "GIT_DIR": git(tree, "rev-parse", "--absolute-git-dir").removesuffix("\n"),
+            "GIT_INDEX_FILE": f"{scratch}/index",
+            "GIT_WORK_TREE": str(folder),
+        }
+        git(folder, "add", "--all", "--force", env=env | ONE_PACK)
+        return commit_index(folder, message, BASE_DATE, env=env)
 
 
 def require_writable(folder: Path) -> None:

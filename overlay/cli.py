@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from overlay.apply import apply, unapply
+from overlay.carry import Conflict, begun, carry_change, carry_series
 from overlay.check import check
 from overlay.errors import OverlayError
 from overlay.export import export
+from overlay.review import review
 from overlay.sdist import repository
 from overlay.series import (
     HOME,
@@ -174,8 +176,9 @@ def export_command(tree: Path) -> None:
     Drop-When and Overlay-Tests. Files with contents that git does not have are not
     overwritten.
     """
-    series = series_for(django_version(tree), read_all())
-    changed = export(tree, series)
+    known = read_all()
+    with begun(tree, known) as new:
+        changed = export(tree, new or series_for(django_version(tree), known))
     for path in changed:
         verb = "wrote" if path.exists() else "removed"
         click.echo(f"{verb} {path.relative_to(HOME)}")
@@ -199,3 +202,62 @@ def check_command() -> None:
     if problems:
         raise OverlayError("\n".join(problems))
     click.echo("Nothing to say.")
+
+
+@main.command("carry", short_help="Take a series to another release or line.")
+@click.argument("source", metavar="LINE")
+@click.argument("target", metavar="RELEASE|LINE")
+@click.argument(
+    "tree", metavar="PATH", type=click.Path(resolve_path=True, path_type=Path)
+)
+@click.option(
+    "--since",
+    metavar="REVISION",
+    default="HEAD",
+    show_default=True,
+    help="Of this repository: what has changed in LINE since then is taken to a LINE.",
+)
+def carry_command(source: str, target: str, tree: Path, since: str) -> None:
+    """
+    Take the series of LINE to another release, or what changed in it to another line.
+
+    A RELEASE ("6.1.4") gets the whole series, also if it begins a new line; a LINE
+    that has a series ("5.2") gets what changed in the other, patch by patch. PATH is a
+    new folder: a repository in which git rebases the commits. Conflicts are left there,
+    to be solved as in any rebase. Then `django-overlay export PATH` writes the result.
+    """
+    known = {series.name: series for series in read_all()}
+    if source not in known:
+        raise OverlayError(
+            f"There is no {source} series; there are {', '.join(known)}."
+        )
+    then = f"Now look at it, and run `django-overlay export {tree}`."
+    try:
+        if target in known:
+            carry_change(known[source], since, known[target], tree)
+        else:
+            carry_series(known[source], target, tree)
+    except Conflict as conflict:
+        raise OverlayError(f"{conflict.message}\n{then}") from None
+    click.echo(f"{tree} has the {source} series for Django {target}. {then}")
+
+
+@main.command("review", short_help="Show what a change of the patches does.")
+@click.argument("revision", default="HEAD")
+def review_command(revision: str) -> None:
+    """
+    Show what has changed in each series since REVISION of this repository.
+
+    The series as they were and as they are now are applied, and compared by
+    git range-diff. The default is HEAD: what is not committed yet.
+    """
+    with Console(stderr=True).status("Applying both revisions of each series …"):
+        texts = review(revision, color=sys.stdout.isatty())
+    if not texts:
+        click.echo("No patch has changed.")
+    elif sys.stdout.isatty():
+        click.echo_via_pager(
+            "\n".join(f"{name}:\n{text}" for name, text in texts.items())
+        )
+    else:
+        click.echo("\n".join(f"{name}:\n{text}" for name, text in texts.items()))
