@@ -416,7 +416,7 @@ def _rebase(tree: Path, todo: list[str]) -> None:
     """Let git rebase do what `todo` says; raise Conflict if the user has to help."""
     with TemporaryDirectory(prefix="django-overlay-") as folder:
         file = Path(folder, "todo")
-        file.write_text("".join(f"{line}\n" for line in todo))
+        file.write_text("".join(f"{line} {_subject(tree, line)}\n" for line in todo))
         editor = {
             "GIT_EDITOR": "true",
             "GIT_SEQUENCE_EDITOR": f"cp {shlex.quote(str(file))}",
@@ -432,3 +432,8 @@ def _rebase(tree: Path, todo: list[str]) -> None:
                 f"git rebase has stopped in {tree}, with conflicts in {names}: edit "
                 "them, `git add` them, and `git rebase --continue` until it is done."
             ) from None
+
+
+def _subject(tree: Path, step: str) -> str:
+    """Return what the user is told of a step: the subject of its commit."""
+    return git(tree, "show", "--no-patch", "--format=%s", step.split()[-1]).strip()

@@ -18,7 +18,8 @@ def review(
     Return git's range-diff between each series of `revision` and what it is now.
 
     The key is the name of a line. A series that did not change is left out; one that
-    is new or gone has only a sentence. Raise OverlayError if one does not apply.
+    is new or gone has only a sentence. The tests are left to git diff: they are no
+    patches. Raise OverlayError if a series does not apply.
     """
     with TemporaryDirectory(prefix="django-overlay-") as folder:
         before = {s.name: s for s in series_at(revision, Path(folder, "old"), home)}
@@ -47,9 +48,10 @@ def _range_diff(
         other = sdist.unpack(archive, work / "old")
         base = commit_folder(tree, other, f"Django {before.release}")
     old = commit_series(tree, before, base)
-    same = git(tree, "range-diff", "--no-patch", f"{base}..{old}", f"HEAD..{new}")
+    # Above the patches is the commit of the tests.
+    ranges = (f"{base}..{old}^", f"HEAD..{new}^")
+    same = git(tree, "range-diff", "--no-patch", *ranges)
     # "1:  1234567 = 1:  7654321 Subject": nothing to look at.
     if all(line.split()[2] == "=" for line in same.splitlines()):
         return ""
-    shade = "--color=always" if color else "--no-color"
-    return git(tree, "range-diff", shade, f"{base}..{old}", f"HEAD..{new}")
+    return git(tree, "range-diff", "--color=always" if color else "--no-color", *ranges)
