@@ -31,7 +31,9 @@ def fail():
 
 
 def run_process(method):
-    """Whether a process of the multiprocessing module has a session of its own."""
+    """
+    Whether a process of the multiprocessing module has a session of its own.
+    """
     with ProcessPoolExecutor(1, mp_context=get_context(method)) as executor:
         return executor.submit(get_session).result() != get_session()
 

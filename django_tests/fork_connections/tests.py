@@ -143,7 +143,9 @@ class InheritedConnectionsTests(ForkTestCase):
 
     @regression_on("mysql")
     def test_garbage_collection(self):
-        """The connections of threads that didn't survive the fork are garbage."""
+        """
+        The connections of threads that didn't survive the fork are garbage.
+        """
         self.assertHarmless(gc.collect)
 
     @tag("regression")
@@ -225,7 +227,9 @@ class InheritedConnectionsTests(ForkTestCase):
 
     @regression_on("mysql")
     def test_running_queries(self):
-        """The other threads may be in the middle of a query, or between two."""
+        """
+        The other threads may be in the middle of a query, or between two.
+        """
         stopped = threading.Event()
 
         def query():

@@ -1,4 +1,6 @@
-"""This module becomes part of the projects whose tests leave connections open."""
+"""
+This module becomes part of the projects whose tests leave connections open.
+"""
 
 import gc
 import threading
@@ -14,7 +16,9 @@ forever = threading.Event()
 
 
 def start(target, daemon=True):
-    """Start a thread that runs the target. Return once it calls its argument."""
+    """
+    Start a thread that runs the target. Return once it calls its argument.
+    """
     ready = threading.Event()
     thread = threading.Thread(
         target=target, args=[ready.set], name="leaking", daemon=daemon

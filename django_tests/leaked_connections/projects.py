@@ -1,4 +1,6 @@
-"""Projects whose tests leave connections open, run in processes of their own."""
+"""
+Projects whose tests leave connections open, run in processes of their own.
+"""
 
 import os
 import shutil

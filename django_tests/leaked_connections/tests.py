@@ -57,7 +57,9 @@ class ProjectTestCase(SimpleTestCase):
         return project
 
     def run_tests(self, project, *options, exit_code=0, **env):
-        """Run the project's tests with Django's runner and return the output."""
+        """
+        Run the project's tests with Django's runner and return the output.
+        """
         code, output = project.run("manage.py", "test", "--noinput", *options, **env)
         self.assertEqual(code, exit_code, output)
         return output
@@ -152,7 +154,9 @@ class LeakTests(ProjectTestCase):
 
 @tag("regression")
 class RunnerTests(ProjectTestCase):
-    """It's reported what's left open, whatever the options and the databases."""
+    """
+    It's reported what's left open, whatever the options and the databases.
+    """
 
     def test_keepdb(self):
         """Nothing keeps a database in use that's kept for the next run."""
@@ -180,7 +184,9 @@ class LeakTests(TestCase):
         self.assertReported(output, "  'default' (", "  'other' (", number=2)
 
     def test_mirror(self):
-        """A mirror, or another alias of a database, isn't a database of its own."""
+        """
+        A mirror, or another alias of a database, isn't a database of its own.
+        """
         for settings in [
             'DATABASES["other"]["TEST"]["MIRROR"] = "default"',
             'DATABASES["other"] = DATABASES["default"]',
@@ -207,7 +213,9 @@ class LeakTests(unittest.TestCase):
                 self.assertReported(output, "  'other' (")
 
     def test_overridden_teardown(self):
-        """Not calling the teardown is no way not to be told, or not to fail."""
+        """
+        Not calling the teardown is no way not to be told, or not to fail.
+        """
         project = self.create_project(
             TEST_CASES % THREAD,
             settings="""
@@ -754,7 +762,9 @@ raw = []
             self.assertIn(f"session {conn._get_session_id()} (user ", output)
 
     def test_clone(self):
-        """A database can't be cloned while others use it (PostgreSQL) or write."""
+        """
+        A database can't be cloned while others use it (PostgreSQL) or write.
+        """
         project = self.create_project(TEST_CASES % THREAD)
         self.run_tests(project, "--keepdb")
         with self.foreign_session(
@@ -825,7 +835,9 @@ class TerminateSessionTests(TransactionTestCase):
 
     @unittest.skipUnless(connection.vendor == "postgresql", "MySQL doesn't reuse ids.")
     def test_reused_session_id(self):
-        """A session that uses another database now isn't the one to terminate."""
+        """
+        A session that uses another database now isn't the one to terminate.
+        """
         conn = self.connect()
         connection.creation.terminate_session(conn._get_session_id(), "other")
         self.assertIs(conn.is_usable(), True)
@@ -865,7 +877,9 @@ class TerminateSessionTests(TransactionTestCase):
 
     @unittest.skipUnless(connection.vendor == "mysql", "PostgreSQL lists all sessions.")
     def test_invisible_sessions(self):
-        """It's said why the session that a statement waits for isn't listed."""
+        """
+        It's said why the session that a statement waits for isn't listed.
+        """
         self.connect()
         sessions = self.connect_as_other_user().creation._describe_sessions(
             connection.settings_dict["NAME"]

@@ -1,6 +1,6 @@
 """
-What projects do by hand to close the connections of their threads, written with
-connections.scope().
+What projects do by hand to close the connections of their threads, written
+with connections.scope().
 """
 
 import asyncio

@@ -59,7 +59,9 @@ class ExamplesTests(ThreadConnectionsTestCase):
         self.assertCountEqual(names, NAMES)
 
     def run_tasks(self, function):
-        """Run the function in tasks. Check while the loop's threads still run."""
+        """
+        Run the function in tasks. Check while the loop's threads still run.
+        """
 
         async def run():
             await asyncio.gather(*[function(name) for name in NAMES])

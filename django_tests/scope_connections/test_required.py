@@ -250,7 +250,9 @@ class ExplicitConnectionTests(ScopeRequiredTestCase):
 
 
 class RunserverTests(ScopeRequiredTestCase):
-    """The development server checks migrations in a thread and serves requests."""
+    """
+    The development server checks migrations in a thread and serves requests.
+    """
 
     def test_request(self):
         server = subprocess.Popen(

@@ -279,7 +279,9 @@ class AsyncScopeTests(ScopeTestCase):
         self.run_loop(call)
 
     def test_not_thread_sensitive(self):
-        """A connection of another thread, which may be using it, remains open."""
+        """
+        A connection of another thread, which may be using it, remains open.
+        """
 
         async def target():
             async with connections.scope():

@@ -1,4 +1,6 @@
-"""End a process in the way that the argument names while threads are querying."""
+"""
+End a process in the way that the argument names while threads are querying.
+"""
 
 import atexit
 import os

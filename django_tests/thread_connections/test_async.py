@@ -201,12 +201,17 @@ class UnaffectedAsyncConnectionsTests(AsyncTestCase):
         asyncio.run(sync_to_async(connections.close_all)())
 
     def test_async_to_sync(self):
-        """Thread-sensitive code that async_to_sync() runs uses its caller's thread."""
+        """
+        Thread-sensitive code that async_to_sync() runs uses its caller's
+        thread.
+        """
         self.assertIs(async_to_sync(sync_to_async(self.connect))(), self.connect())
         self.assertIs(connection.is_usable(), True)
 
     def test_parent_task(self):
-        """The end of a task doesn't close a connection of the task's parent."""
+        """
+        The end of a task doesn't close a connection of the task's parent.
+        """
 
         async def main():
             conn = self.connect()

@@ -14,7 +14,8 @@ class ExitTests(ThreadConnectionsTestCase):
     def assertExit(self, name, returncode, stderr=""):
         """
         A process that ends as the function of the exits module does has the
-        return code, doesn't crash, doesn't hang, and leaves no connection open.
+        return code, doesn't crash, doesn't hang, and leaves no connection
+        open.
         """
         for _ in range(RUNS):
             process = run_module("thread_connections.exits", name)
@@ -44,7 +45,9 @@ class ExitTests(ThreadConnectionsTestCase):
         self.assertExit("exception", 1, "ValueError: failed")
 
     def test_exception_at_exit(self):
-        """A function that's called at exit may query, even if it fails then."""
+        """
+        A function that's called at exit may query, even if it fails then.
+        """
         self.assertExit("exception_at_exit", 0, "ValueError: failed")
 
     def test_sigterm(self):

@@ -70,8 +70,8 @@ class GeventTests(GreenletTestCase):
     )
     def test_django_db_geventpool(self):
         """
-        A third-party backend's pool gets its connections back. Without them, it
-        would serve nobody any more.
+        A third-party backend's pool gets its connections back. Without them,
+        it would serve nobody any more.
         """
         with (
             mock.patch.dict(

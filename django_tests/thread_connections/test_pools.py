@@ -16,7 +16,9 @@ except ImportError:
 
 
 class PoolTestCase(ThreadConnectionsTestCase):
-    """Run code in threads that take their connection to "other" from a pool."""
+    """
+    Run code in threads that take their connection to "other" from a pool.
+    """
 
     available_apps = ["thread_connections"]
     pool_options = {"min_size": 0, "max_size": 1, "timeout": 3}
@@ -88,7 +90,8 @@ class PoolTestCase(ThreadConnectionsTestCase):
 @tag("regression")
 class PooledConnectionsTests(PoolTestCase):
     """
-    When a thread ends, its connection goes back to the pool, which has no other.
+    When a thread ends, its connection goes back to the pool, which has no
+    other.
     """
 
     def test_idle(self):
@@ -174,7 +177,9 @@ class PooledConnectionsTests(PoolTestCase):
         self.assertServed()
 
     def test_waiting_threads(self):
-        """A thread that waits for a connection gets that of an ended thread."""
+        """
+        A thread that waits for a connection gets that of an ended thread.
+        """
         is_holding = threading.Event()
         is_ending = threading.Event()
 

@@ -65,7 +65,9 @@ class EndedThreadsTests(ThreadConnectionsTestCase):
         self.assertOpenConnections(0)
 
     def test_traceback_is_kept(self):
-        """A connection is closed even if there are references to its frames."""
+        """
+        A connection is closed even if there are references to its frames.
+        """
 
         def save_and_fail():
             try:

@@ -10,8 +10,8 @@ from django.test import TransactionTestCase
 
 class ThreadConnectionsTestCase(TransactionTestCase):
     """
-    Run code in threads and count the connections that are open afterward, where
-    they are held.
+    Run code in threads and count the connections that are open afterward,
+    where they are held.
     """
 
     available_apps = []

@@ -284,7 +284,9 @@ class LiveConnectionsTests(UnclosedConnectionsTestCase):
     """connections.live() lists the open connections of all threads."""
 
     def run_in_thread(self, target):
-        """Return the target's result and the connections that are live then."""
+        """
+        Return the target's result and the connections that are live then.
+        """
         with ThreadPoolExecutor(1, thread_name_prefix="worker") as executor:
             result = executor.submit(target).result()
             live = connections.live()
