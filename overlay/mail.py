@@ -55,7 +55,8 @@ def written(tree: Path, commit: str, base: str, paths: list[str]) -> str:
 
 def _on_release(tree: Path, before: str, base: str, section: str) -> str:
     """Return the changes of one file, numbered by its lines in `base`."""
-    path = re.search(r"^--- a/(.+)\n\+\+\+ b/\1\n", section, re.MULTILINE)
+    # A tab follows a path with spaces.
+    path = re.search(r"^--- a/(.+?)(\t?)\n\+\+\+ b/\1\2\n", section, re.MULTILINE)
     if not path:
         return section  # it is added, deleted or binary
     try:
