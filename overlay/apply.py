@@ -60,6 +60,7 @@ def apply(tree: Path, series: Series, *, replace: bool = False) -> str:
             create_repository(tree, version)
         else:
             require_quiet(tree)
+        start = head(tree)
         found = status(tree, series)
         base = found.base
         if found.overall != NOT_APPLIED:
@@ -73,7 +74,7 @@ def apply(tree: Path, series: Series, *, replace: bool = False) -> str:
             with uninterrupted():
                 shutil.rmtree(tree / ".git", ignore_errors=True)
         raise
-    move(tree, commit, f"apply {series.name}")
+    move(tree, start, commit, f"apply {series.name}")
     return commit
 
 
@@ -85,14 +86,15 @@ def unapply(tree: Path, series: Series) -> str:
     `tree` as it was, if anything would be lost that is not in the series.
     """
     tree = tree.resolve()
+    start = has_repository(tree) and head(tree)
     found = status(tree, series)
-    if found.overall == NOT_APPLIED:
+    if not start or found.overall == NOT_APPLIED:
         raise OverlayError(f"The {series.name} series is not applied to {tree}.")
     require_writable(tree)
     require_quiet(tree)
     _require_removable(tree, series, found)
     check_move(tree, found.base)
-    move(tree, found.base, f"unapply {series.name}")
+    move(tree, start, found.base, f"unapply {series.name}")
     return found.base
 
 

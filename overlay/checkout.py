@@ -175,17 +175,18 @@ def require_quiet(tree: Path) -> None:
             f"{tree} is a sparse checkout: run `git sparse-checkout disable` in it "
             "first."
         )
-    changed = _changed(tree)
-    if changed and not _changed(tree, "core.autocrlf=true"):
+    if not _changed(tree):
+        return
+    changed = _changed(tree, "core.autocrlf=true")
+    if not changed:
         raise OverlayError(
             f"The text files in {tree} have the line ends of Windows, which the "
             "series doesn't apply to: clone it with `git clone -c core.autocrlf=false`."
         )
-    if changed:
-        raise OverlayError(
-            f"{tree} has changes that are not committed, in {enumeration(changed)}: "
-            "commit or stash them first."
-        )
+    raise OverlayError(
+        f"{tree} has changes that are not committed, in {enumeration(changed)}: "
+        "commit or stash them first."
+    )
 
 
 def _changed(tree: Path, *settings: str) -> list[str]:
@@ -279,16 +280,17 @@ def check_move(tree: Path, target: str) -> None:
     git(tree, "read-tree", "--dry-run", "-m", "-u", "HEAD", target)
 
 
-def move(tree: Path, target: str, reason: str) -> None:
+def move(tree: Path, start: str, target: str, reason: str) -> None:
     """
     Move the branch (or the detached HEAD) and the files of `tree` to `target`.
+
+    `start` is the commit that it was at when the move was found to lose nothing.
 
     Call check_move() first. As with `git reset --keep`, local changes are kept, and
     the move is refused if it touches them. The branch goes first: if it is locked,
     or has moved meanwhile, no file has been touched. Raise GitError.
     """
     with uninterrupted():
-        start = head(tree)
         git(
             tree, "update-ref", "-m", f"django-overlay: {reason}", "HEAD", target, start
         )

@@ -92,6 +92,8 @@ def _in_our_words(stderr: str) -> str | None:
             f"{lock[1]} exists: another git is at work there. Try again once it has "
             "ended; if there is none, remove that file."
         )
+    if moved := re.search(r"cannot lock ref '(.+)': is at \w+ but expected", stderr):
+        return f"{moved[1]} has moved meanwhile: another git is at work there."
     if remedy := re.search(
         r"^\s*git config --global --add safe\..+$", stderr, re.MULTILINE
     ):

@@ -119,7 +119,7 @@ def _why_not(release: str, said: str) -> str:
 def _error(said: str) -> str:
     """Return the line of pip's output that tells what went wrong."""
     # It goes on after that and says that there is no matching distribution.
-    if unreachable := re.search(r"connection broken by '(.+)'", said):
+    if unreachable := re.search(r"connection broken by '(?:.+: )?(.+?)\W*': ", said):
         return f"its index can't be reached: {unreachable[1]}"
     errors = re.findall(r"^(?:ERROR: )?(.*\S)", said, re.MULTILINE) or ["no reason"]
     return errors[-1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from overlay.errors import OverlayError
-from overlay.git import decode, git
+from overlay.git import GitError, decode, git
 
 # Every patch carries these.
 TRAILERS = ("Upstream-Status", "Ticket", "Drop-When", "Overlay-Tests")
@@ -139,7 +139,10 @@ def patch_subject(patch: Path) -> str:
     """
     # -b: like `git am --keep-non-patch`, drop "[PATCH]" but no other brackets.
     command = ("mailinfo", "-b", "--encoding=UTF-8", os.devnull, os.devnull)
-    said = git(Path("/"), *command, stdin=decode(patch.read_bytes()))
+    try:
+        said = git(Path("/"), *command, stdin=decode(patch.read_bytes()))
+    except GitError:
+        said = ""  # it is empty
     subject = re.search(r"^Subject: (.+)$", said, re.MULTILINE)
     if not subject:
         raise OverlayError(f"{patch} is not a patch that git am takes: no subject.")

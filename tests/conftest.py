@@ -98,6 +98,19 @@ def run_overlay(overlay: Path, *args: object, prefix: tuple = (), **options):
     )
 
 
+def executable(file: Path, *lines: str) -> None:
+    """Write a shell script."""
+    write(file, "\n".join(["#!/bin/sh", *lines, ""]))
+    file.chmod(0o755)
+
+
+def pull(series: Series) -> None:
+    """Make the series another one, as if a newer revision had been pulled."""
+    edit(series.patches[0], "+line_9 = 'nine'", "+line_9 = 'IX'")
+    edit(series.tests / "forks/tests.py", "True", "'newer'")
+    commit(series.tests.parent, "A newer revision")
+
+
 def write_django(tree: Path) -> None:
     body = "".join(f"line_{number} = {number}\n" for number in range(40))
     write(tree / "django/__init__.py", 'VERSION = (6, 1, 3, "final", 0)\n')
@@ -120,6 +133,7 @@ def pristine(tmp_path_factory) -> Path:
     shutil.copytree(
         package, overlay / "overlay", ignore=shutil.ignore_patterns("__pycache__")
     )
+    shutil.copy(package.parent / "pyproject.toml", overlay)
     write(overlay / "django_tests/thread_connections/__init__.py", "")
     write(overlay / "django_tests/thread_connections/tests.py", "threads = True\n")
     write(overlay / "django_tests/forks/tests.py", "forks = True\n")
@@ -202,6 +216,20 @@ def checkout(tmp_path) -> Path:
     commit(tree, "Bumped version for 6.1.3 release.")
     write(tree / "notes.txt", "mine\n")
     return tree
+
+
+@pytest.fixture
+def rebasing(checkout) -> Path:
+    """The checkout, with a rebase of the user's that waits at a conflict."""
+    git(checkout, "checkout", "-q", "-b", "mine", "stable")
+    edit(checkout / "tests/basic/tests.py", "True", "'mine'")
+    commit(checkout, "Mine")
+    git(checkout, "checkout", "-q", "stable")
+    edit(checkout / "tests/basic/tests.py", "True", "'theirs'")
+    commit(checkout, "Theirs")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(checkout, "rebase", "-q", "stable", "mine")
+    return checkout
 
 
 HOSTILE = """\

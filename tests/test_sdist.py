@@ -2,13 +2,15 @@
 
 import hashlib
 import io
+import os
+import socket
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from overlay.errors import OverlayError
-from overlay.sdist import fetch, unpack
+from overlay.sdist import fetch, releases, unpack
 
 # pip builds the metadata with the backend that the source distribution names: one
 # within itself, as a real one would be downloaded.
@@ -46,6 +48,7 @@ def index(tmp_path, monkeypatch) -> Path:
             member.size = len(content)
             member.uid = 12345
             tar.addfile(member, io.BytesIO(content.encode()))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
@@ -87,3 +90,33 @@ def test_unpacked_files_belong_to_the_user(index, tmp_path):
     top = unpack(index / "django-9.9.tar.gz", tmp_path / "into")
     assert top == tmp_path / "into/django-9.9"
     assert top.joinpath("PKG-INFO").stat().st_uid == tmp_path.stat().st_uid
+
+
+def test_releases_of_the_line_come_oldest_first(index):
+    for version in ("6.1", "6.1.10", "6.1.2", "6.2", "16.1"):
+        index.joinpath(f"django-{version}.tar.gz").touch()
+    assert releases("6.1") == ["6.1", "6.1.2", "6.1.10"]
+
+
+def test_an_index_without_django_is_one_sentence(index):
+    index.joinpath("django-9.9.tar.gz").unlink()
+    with pytest.raises(
+        OverlayError, match=r"could not list the releases .*No matching"
+    ):
+        releases("9.9")
+
+
+def test_an_index_that_cannot_be_reached_is_said_to_be_that(tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    why = r": its index can't be reached: \[Errno \d+\] Connection refused$"
+    with pytest.raises(OverlayError, match=why):
+        fetch("9.9", None, tmp_path)
+    with pytest.raises(OverlayError, match=why):
+        releases("9.9")
