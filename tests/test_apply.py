@@ -10,14 +10,25 @@ import pytest
 from overlay.apply import apply
 from overlay.errors import OverlayError
 
-from .conftest import GIT, commit, edit, files, git, run_overlay, snapshot, write
+from .conftest import (
+    GIT,
+    commit,
+    edit,
+    executable,
+    files,
+    git,
+    pull,
+    run_overlay,
+    snapshot,
+    write,
+)
 
 
-def refused(tree, series, match):
+def refused(tree, series, match, **options):
     """Assert that apply() refuses with `match`, and leaves every byte as it was."""
     before = snapshot(tree)
     with pytest.raises(OverlayError, match=match) as caught:
-        apply(tree, series)
+        apply(tree, series, **options)
     assert snapshot(tree) == before
     assert "\n" not in caught.value.message
 
@@ -132,16 +143,190 @@ def test_the_users_git_configuration_makes_no_difference(
     kind, where, series, tmp_path, request
 ):
     tree = request.getfixturevalue(kind)
-    expected = apply(shutil.copytree(tree, tmp_path / "plain"), series)
+    plain = shutil.copytree(tree, tmp_path / "plain")
+    expected = apply(plain, series)
     hostile = request.getfixturevalue("hostile")
     if where == "global and local" and kind == "checkout":
         with (tree / ".git/config").open("a") as config:
             config.write(hostile)
     assert apply(tree, series) == expected
-    assert is_applied(tree)
+    assert files(tree) == files(plain)
+
+
+# What it replaces
+
+
+def test_another_revision_is_replaced_by_what_a_fresh_apply_gives(
+    checkout, series, tmp_path
+):
+    fresh = shutil.copytree(checkout, tmp_path / "fresh")
+    apply(checkout, series)
+    pull(series)
+    assert apply(checkout, series, replace=True) == apply(fresh, series)
+    assert files(checkout) == files(fresh)
+
+
+def test_a_stock_tree_has_nothing_to_replace(checkout, series):
+    apply(checkout, series, replace=True)
+    assert is_applied(checkout)
+
+
+def test_patches_that_git_am_applied_are_replaced(checkout, series, tmp_path):
+    fresh = shutil.copytree(checkout, tmp_path / "fresh")
+    git(checkout, "am", "-q", *map(str, series.patches))
+    assert apply(checkout, series, replace=True) == apply(fresh, series)
+
+
+def test_another_revision_is_not_replaced_without_being_told(checkout, series):
+    apply(checkout, series)
+    pull(series)
+    refused(checkout, series, "Another revision of the 6.1 .*: --replace puts this one")
+
+
+def test_own_commits_on_top_are_not_replaced(checkout, series):
+    apply(checkout, series)
+    write(checkout / "mine.py", "")
+    commit(checkout, "Mine")
+    refused(checkout, series, r"commits of its own .*\(Mine\)", replace=True)
+    pull(series)
+    refused(checkout, series, r"commits of its own .*\(Mine\)", replace=True)
+
+
+@pytest.mark.parametrize("is_newer", [False, True])
+def test_an_amended_patch_is_not_replaced(checkout, series, is_newer):
+    apply(checkout, series)
+    git(checkout, "reset", "-q", "--keep", "HEAD~")
+    edit(checkout / "django/utils/connection.py", "'x'", "'y'")
+    git(checkout, "commit", "-q", "-a", "--amend", "--no-edit")
+    git(checkout, "cherry-pick", "ORIG_HEAD")
+    if is_newer:
+        pull(series)
+    refused(checkout, series, "discard-inherited.patch.* is not as", replace=True)
+
+
+def test_amended_tests_are_not_replaced(checkout, series):
+    apply(checkout, series)
+    edit(checkout / "tests/forks/tests.py", "True", "'mine'")
+    git(checkout, "commit", "-q", "-a", "--amend", "--no-edit")
+    refused(checkout, series, "forks .* is not as", replace=True)
+    pull(series)
+    refused(checkout, series, "forks .* is not as", replace=True)
+
+
+def test_nothing_is_replaced_below_uncommitted_changes(checkout, series):
+    apply(checkout, series)
+    pull(series)
+    edit(checkout / "tests/basic/tests.py", "True", "False")
+    refused(checkout, series, "not committed, in tests/basic", replace=True)
 
 
 # What it refuses
+
+
+MAIL = "From: Zoe <zoe@example.com>\nSubject: Did it.\n\nIt was not.\n---\n"
+FILE = "diff --git a/x.py b/x.py\n--- a/x.py\n+++ b/x.py\n@@ -1,9 +1,9 @@\n-x\n"
+
+
+@pytest.mark.parametrize("name", ["close-connections.patch", "discard-inherited.patch"])
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "is not a patch that git am takes: no subject"),
+        ("nonsense\n", "is not a patch that git am takes: no subject"),
+        (FILE, "is not a patch that git am takes: no subject"),
+        (MAIL, "can't be applied: .*No valid patches in input"),
+        (MAIL + FILE, "can't be applied: .*corrupt patch"),
+    ],
+)
+def test_a_file_that_is_no_patch_is_named(checkout, series, name, content, why):
+    write(series.directory / name, content)
+    refused(checkout, series, f"{name} {why}")
+
+
+@pytest.fixture
+def windows(checkout, tmp_path):
+    """A clone with the line ends of Windows."""
+    git(tmp_path, "clone", "-q", "-c", "core.autocrlf=true", str(checkout), "windows")
+    assert (tmp_path / "windows/django/db/utils.py").read_bytes().count(b"\r\n") == 40
+    return tmp_path / "windows"
+
+
+@pytest.mark.parametrize("where", ["repository", "user"])
+def test_a_clone_with_other_line_ends_is_refused_with_the_reason(
+    windows, series, where, tmp_path, monkeypatch
+):
+    if where == "user":
+        git(windows, "config", "--unset", "core.autocrlf")
+        write(tmp_path / "home/.gitconfig", "[core]\nautocrlf = true\n")
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    refused(windows, series, "have the line ends of Windows")
+
+
+def test_a_change_below_other_line_ends_is_a_change(windows, series):
+    edit(windows / "tests/basic/tests.py", "True", "False")
+    refused(windows, series, r"not committed, in tests/basic/tests\.py: commit or")
+
+
+def test_a_sparse_checkout_is_refused(checkout, series):
+    git(checkout, "sparse-checkout", "set", "django")
+    refused(checkout, series, "is a sparse checkout: run `git sparse-checkout disable`")
+    git(checkout, "sparse-checkout", "disable")
+    apply(checkout, series)
+
+
+def test_a_change_in_a_submodule_is_refused(checkout, series, tmp_path):
+    write(tmp_path / "other/file.py", "")
+    git(tmp_path / "other", "init", "-q")
+    commit(tmp_path / "other", "Other")
+    add = ("-c", "protocol.file.allow=always", "submodule", "add", "-q")
+    git(checkout, *add, str(tmp_path / "other"), "other")
+    git(checkout, "config", "-f", ".gitmodules", "submodule.other.ignore", "all")
+    commit(checkout, "Added a submodule")
+    write(checkout / "other/file.py", "mine\n")
+    refused(checkout, series, "not committed, in other: commit")
+
+
+def test_a_failed_move_puts_the_branch_back(checkout, series, tmp_path, monkeypatch):
+    base, before = git(checkout, "rev-parse", "HEAD"), files(checkout)
+    executable(
+        tmp_path / "bin/git",
+        'case "$*" in *" read-tree -m -u "*) echo "fatal: no" >&2; exit 1;; esac',
+        f'exec {GIT} "$@"',
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    with pytest.raises(OverlayError, match=r"^git read-tree failed: no$"):
+        apply(checkout, series)
+    assert git(checkout, "rev-parse", "HEAD", "stable").split() == [base, base]
+    assert files(checkout) == before
+    assert git(checkout, "status", "--porcelain") == "?? notes.txt"
+
+
+def test_a_tree_of_another_user_is_refused_until_git_trusts_it(
+    checkout, overlay, tmp_path
+):
+    # What git takes for a test of it, and the tool does not hand on.
+    executable(
+        tmp_path / "bin/git",
+        f'[ "$2" != {checkout} ] || export GIT_TEST_ASSUME_DIFFERENT_OWNER=1',
+        f'exec {GIT} "$@"',
+    )
+    (tmp_path / "home").mkdir()
+    env = os.environ | {
+        "HOME": str(tmp_path / "home"),
+        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+    }
+    before = snapshot(checkout)
+    result = run_overlay(overlay, "apply", checkout, env=env)
+    assert (result.returncode, snapshot(checkout)) == (1, before)
+    remedy = f"git config --global --add safe.directory {checkout}"
+    assert result.stderr == (
+        "Error: The repository belongs to another user; if you trust it, run "
+        f"`{remedy}`.\n"
+    )
+    subprocess.run(remedy, shell=True, check=True, env=env)
+    result = run_overlay(overlay, "apply", checkout, env=env)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert is_applied(checkout)
 
 
 def test_a_tree_that_is_not_django_is_refused(tmp_path, series):
@@ -372,3 +557,91 @@ def test_an_interrupt_waits_until_the_tree_has_moved(overlay, checkout, tmp_path
     assert result.returncode != 0
     assert is_applied(checkout)
     assert git(checkout, "status", "--porcelain") == "?? notes.txt"
+
+
+def test_a_second_apply_that_is_faster_wins(overlay, checkout, tmp_path):
+    again = f"{sys.executable} -m overlay apply {checkout}"
+    executable(
+        tmp_path / "bin/git",
+        'case "$*" in *" read-tree --dry-run "*)',
+        f"PATH='{os.environ['PATH']}' {again} >&2 || exit;; esac",
+        f'exec {GIT} "$@"',
+    )
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    result = run_overlay(overlay, "apply", checkout, env=os.environ | {"PATH": path})
+    assert (result.returncode, result.stderr) == (
+        1,
+        "Error: HEAD has moved meanwhile: another git is at work there.\n",
+    )
+    assert is_applied(checkout)
+    assert git(checkout, "status", "--porcelain") == "?? notes.txt"
+    assert git(checkout, "rev-list", "--count", "HEAD") == "4"
+
+
+@pytest.fixture
+def dead() -> int:
+    """The id of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_the_next_run_removes_what_a_sigkill_left_behind(
+    overlay, checkout, series, tmp_path
+):
+    (tmp_path / "scratch").mkdir()
+    executable(
+        tmp_path / "bin/git",
+        f'case "$*" in *" am "*) touch {tmp_path}/started; exec sleep 60;; esac',
+        f'exec {GIT} "$@"',
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "overlay", "apply", checkout],
+        cwd=overlay,
+        env=os.environ
+        | {
+            "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+            "TMPDIR": str(tmp_path / "scratch"),
+        },
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(30)
+    assert len(git(checkout, "worktree", "list").splitlines()) == 2
+    assert len(list((tmp_path / "scratch").iterdir())) == 1
+    apply(checkout, series)
+    assert is_applied(checkout)
+    assert len(git(checkout, "worktree", "list").splitlines()) == 1
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.parametrize("is_locked", [False, True])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_dead_runs_worktree_goes_in_any_state(
+    checkout, series, dead, is_locked, is_there, tmp_path
+):
+    folder = tmp_path / f"django-overlay-{dead}-x"
+    git(checkout, "worktree", "add", "-q", "--detach", str(folder / "checkout"))
+    if is_locked:
+        git(checkout, "worktree", "lock", str(folder / "checkout"))
+    if not is_there:
+        shutil.rmtree(folder)
+    apply(checkout, series)
+    assert len(git(checkout, "worktree", "list").splitlines()) == 1
+    assert not folder.exists()
+
+
+def test_worktrees_of_a_living_run_and_of_the_user_stay(
+    checkout, series, dead, tmp_path
+):
+    names = [f"django-overlay-{os.getpid()}-x", "django-overlay-mine", f"{dead}-x"]
+    for name in names:
+        folder = str(tmp_path / name / "checkout")
+        git(checkout, "worktree", "add", "-q", "--detach", folder)
+    apply(checkout, series)
+    assert len(git(checkout, "worktree", "list").splitlines()) == 4
+    for name in names:
+        assert (tmp_path / name / "checkout/django/db/utils.py").exists()
