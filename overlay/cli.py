@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,10 +50,18 @@ tree_argument = click.argument(
 )
 
 
+def own_version() -> str:
+    """Return the version of the tool, which a checkout need not be installed for."""
+    project = HOME / "pyproject.toml"
+    if project.is_file():
+        return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+    return version("django-overlay")
+
+
 def show_version(context: click.Context, parameter: object, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
         carried = ", ".join(f"{s.name} ({s.release})" for s in read_all())
-        click.echo(f"django-overlay {version('django-overlay')}, series for {carried}")
+        click.echo(f"django-overlay {own_version()}, series for {carried}")
         context.exit()
 
 
@@ -91,7 +100,8 @@ def apply_command(tree: Path, replace: bool) -> None:
     click.echo(f"Applied the {series.name} series to {tree}, now at {commit[:10]}:")
     for patch in series.patches:
         click.echo(f"  {patch.stem}")
-    click.echo(f"and its tests: {', '.join(series.test_apps)}")
+    for app in series.test_apps:
+        click.echo(f"  tests/{app}")
 
 
 @main.command("unapply", short_help="Take the series away again.")
