@@ -4,7 +4,7 @@ from overlay.apply import apply
 from overlay.errors import OverlayError
 from overlay.export import export, reordered, slug
 
-from .conftest import TRAILERS, commit, edit, files, git, snapshot, write
+from .conftest import TRAILERS, commit, edit, files, git, pull, snapshot, write
 
 SUBJECT = "Fixed #34865 -- Named connections that are left open."
 
@@ -226,6 +226,48 @@ def test_patches_outside_of_a_repository_are_not_overwritten(applied, series, tm
     write(applied / "tests/forks/tests.py", "forks = 2\n")
     commit(applied, "More tests")
     refused(applied, series, "would be overwritten")
+
+
+def test_a_series_that_is_not_the_one_that_was_applied_is_refused(applied, series):
+    pull(series)
+    refused(applied, series, "has changed since it was applied")
+    write(applied / "tests/forks/tests.py", "forks = 2\n")
+    commit(applied, "More tests")
+    refused(applied, series, "has changed since it was applied")
+
+
+def test_a_series_that_was_pulled_after_an_export_is_refused(applied, series):
+    write(applied / "tests/forks/tests.py", "forks = True\n\n")
+    commit(applied, "More tests")
+    export(applied, series)
+    pull(series)
+    refused(applied, series, "has changed since it was applied")
+
+
+def test_a_sparse_checkout_is_refused(applied, series):
+    git(applied, "sparse-checkout", "set", "django")
+    refused(applied, series, "is a sparse checkout: run `git sparse-checkout disable`")
+
+
+@pytest.mark.parametrize("content", ["", "nonsense\n"])
+def test_a_file_that_is_no_patch_is_named(applied, series, content):
+    write(series.patches[1], content)
+    refused(applied, series, r"discard-inherited\.patch is not a patch that git am")
+
+
+def test_patches_that_would_land_elsewhere_are_refused(checkout, series):
+    # Numbered by the lines of the release, the hunk fits one block further up.
+    block = "".join(f"line_{number} = 0\n" for number in range(7))
+    write(checkout / "django/twice.py", block * 4)
+    commit(checkout, "Repeated lines")
+    apply(checkout, series)
+    above = block.replace("line", "above")
+    write(checkout / "django/twice.py", above + block * 4)
+    commit(checkout, "Added lines.", body="Reason.", apps="forks")
+    changed = block.replace("line_3", "changed")
+    write(checkout / "django/twice.py", above + block * 2 + changed + block)
+    commit(checkout, "Changed a line.", body="Reason.", apps="forks")
+    refused(checkout, series, r"would give another django/twice\.py")
 
 
 # Names and order

@@ -2,9 +2,17 @@ import pytest
 
 from overlay.apply import apply
 from overlay.errors import OverlayError
-from overlay.status import APPLIED, CHANGED, HALF_APPLIED, NOT_APPLIED, status
+from overlay.status import (
+    APPLIED,
+    CHANGED,
+    HALF_APPLIED,
+    NOT_APPLIED,
+    OTHER_REVISION,
+    series_revision,
+    status,
+)
 
-from .conftest import commit, edit, git, snapshot, write
+from .conftest import commit, edit, git, pull, snapshot, write
 
 FIRST, SECOND = "close-connections.patch", "discard-inherited.patch"
 
@@ -123,3 +131,71 @@ def test_a_tree_inside_of_another_repository_is_refused(sdist, series, tmp_path)
     git(tmp_path, "init", "-q")
     with pytest.raises(OverlayError, match="lies inside another git repository"):
         status(sdist, series)
+
+
+def test_a_bisect_is_seen(checkout, series):
+    git(checkout, "bisect", "start")
+    found = status(checkout, series)
+    assert (found.overall, found.unfinished) == (NOT_APPLIED, "bisect")
+
+
+def test_a_stock_tree_in_the_middle_of_a_rebase_is_a_stock_tree(rebasing, series):
+    found = status(rebasing, series)
+    assert (found.overall, found.unfinished) == (NOT_APPLIED, "rebase")
+
+
+def test_another_revision_is_told_from_a_changed_one(checkout, series):
+    apply(checkout, series)
+    pull(series)
+    found = status(checkout, series)
+    assert found.overall == OTHER_REVISION
+    assert (found.own, found.is_as_recorded) == ([], True)
+
+
+def test_own_commits_above_another_revision_are_own(checkout, series):
+    apply(checkout, series)
+    top = git(checkout, "rev-parse", "HEAD")
+    write(checkout / "above.py", "")
+    commit(checkout, "Above the series")
+    pull(series)
+    found = status(checkout, series)
+    assert found.overall == OTHER_REVISION
+    assert [mine.subject for mine in found.own] == ["Above the series"]
+    assert found.top == top
+
+
+def test_what_was_changed_since_apply_is_no_revision(checkout, series):
+    apply(checkout, series)
+    edit(checkout / "tests/forks/tests.py", "True", "'mine'")
+    git(checkout, "commit", "-q", "-a", "--amend", "--no-edit")
+    pull(series)
+    found = status(checkout, series)
+    assert (found.overall, found.is_as_recorded) == (APPLIED, False)
+    assert found.changed == [FIRST, "forks"]
+
+
+def test_a_commit_message_that_was_reworded_is_no_revision(checkout, series):
+    git(checkout, "am", "-q", "--keep-non-patch", *map(str, series.patches))
+    assert not status(checkout, series).is_as_recorded
+    git(checkout, "reset", "-q", "--keep", "HEAD~2")
+    apply(checkout, series)
+    tests = git(checkout, "rev-parse", "HEAD")
+    git(checkout, "reset", "-q", "--keep", "HEAD~")
+    message = git(checkout, "log", "-1", "--format=%B").replace("spoke", "talked")
+    git(checkout, "commit", "-q", "--amend", "-m", message)
+    git(checkout, "cherry-pick", tests)
+    assert not status(checkout, series).is_as_recorded
+
+
+def test_a_file_name_is_part_of_the_revision(series):
+    before = series_revision(series)
+    tests = series.tests / "forks/tests.py"
+    tests.rename(tests.with_name("test_forks.py"))
+    assert series_revision(series) != before
+
+
+@pytest.mark.parametrize("content", ["", "nonsense\n"])
+def test_a_file_that_is_no_patch_is_named(checkout, series, content):
+    write(series.patches[0], content)
+    with pytest.raises(OverlayError, match=f"{FIRST} is not a patch that git am"):
+        status(checkout, series)

@@ -74,6 +74,13 @@ def test_an_edited_test_makes_a_new_tree(series, cache, patched):
     assert first != second
 
 
+def test_a_renamed_test_makes_a_new_tree(series, cache):
+    first = build(series, "6.1.3", patched=False, cache=cache)
+    tests = series.tests / "forks/tests.py"
+    tests.rename(tests.with_name("test_forks.py"))
+    assert build(series, "6.1.3", patched=False, cache=cache) != first
+
+
 def test_an_edited_patch_makes_a_new_patched_tree_only(series, cache):
     first = [
         build(series, "6.1.3", patched=patched, cache=cache)

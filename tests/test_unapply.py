@@ -1,9 +1,11 @@
+import re
+
 import pytest
 
 from overlay.apply import apply, unapply
 from overlay.errors import OverlayError
 
-from .conftest import commit, edit, files, git, snapshot, write
+from .conftest import commit, edit, files, git, pull, snapshot, write
 
 
 def refused(tree, series, match):
@@ -124,3 +126,44 @@ def test_an_untracked_file_beside_the_tests_is_kept(checkout, series):
     unapply(checkout, series)
     assert (checkout / "tests/forks/mine.py").read_text() == "mine\n"
     assert not (checkout / "tests/forks/tests.py").exists()
+
+
+def test_another_revision_is_taken_away_as_it_was_applied(checkout, series):
+    base, before = git(checkout, "rev-parse", "HEAD"), files(checkout)
+    apply(checkout, series)
+    pull(series)
+    assert unapply(checkout, series) == base
+    assert files(checkout) == before
+
+
+def test_the_advice_keeps_the_users_commits_and_merges(checkout, series):
+    base = git(checkout, "rev-parse", "HEAD")
+    apply(checkout, series)
+    write(checkout / "mine.py", "")
+    commit(checkout, "Mine")
+    git(checkout, "checkout", "-q", "-b", "side", base)
+    write(checkout / "side.py", "")
+    commit(checkout, "Side")
+    git(checkout, "checkout", "-q", "stable")
+    git(checkout, "merge", "-q", "--no-edit", "side")
+    with pytest.raises(OverlayError) as caught:
+        unapply(checkout, series)
+    advice = re.search("`git (.+)` keeps them", caught.value.message)
+    git(checkout, *advice[1].split())
+    log = git(checkout, "log", "--topo-order", "--format=%s", f"{base}..stable")
+    assert sorted(log.splitlines()) == [
+        "Merge branch 'side' into stable",
+        "Mine",
+        "Side",
+    ]
+    assert len(git(checkout, "rev-list", "--min-parents=2", "stable").split()) == 1
+    assert git(checkout, "diff", "--name-only", base, "stable").split() == [
+        "mine.py",
+        "side.py",
+    ]
+
+
+def test_a_sparse_checkout_is_refused(checkout, series):
+    apply(checkout, series)
+    git(checkout, "sparse-checkout", "set", "django")
+    refused(checkout, series, "is a sparse checkout: run `git sparse-checkout disable`")
