@@ -58,7 +58,6 @@ PINNED = {
     "i18n.commitEncoding": "UTF-8",
     "i18n.logOutputEncoding": "UTF-8",
     "log.follow": "false",
-    "log.mailmap": "false",
     "log.showSignature": "false",
     "mailinfo.quotedCr": "nowarn",
     "mailinfo.scissors": "false",

@@ -64,6 +64,13 @@ def test_the_users_git_configuration_makes_no_difference(
     assert files(series.tests.parent) == before
 
 
+def test_a_mailmap_renames_no_author(checkout, series):
+    write(checkout / ".mailmap", "Other <other@example.com> <zoe@example.com>\n")
+    commit(checkout, "Mapped")
+    apply(checkout, series)
+    assert export(checkout, series) == []
+
+
 def test_a_patch_is_written_again_from_its_amended_commit(checkout, series):
     git(checkout, "am", "-q", "--keep-non-patch", *map(str, series.patches))
     edit(checkout / "django/utils/connection.py", "'x'", "'y'")

@@ -46,6 +46,19 @@ def test_an_edit_of_a_patch_leaves_the_one_above_as_it_is(checkout, base, first)
     assert "\n@@ -28,7 +28,7 @@ line_26 = 26\n" in after[1]
 
 
+def test_lines_that_a_patch_adds_have_the_number_of_the_one_below(checkout, base):
+    added = "".join(f"added_{number} = {number}\n" for number in range(12))
+    edit(checkout / UTILS, "line_9 = 9\n", f"line_9 = 9\n{added}")
+    commit(checkout, "First.")
+    edit(checkout / UTILS, "added_6 = 6", "added_6 = 'six'")
+    commit(checkout, "Second.")
+    edit(checkout / UTILS, "line_30 = 30", "line_30 = 'x'")
+    commit(checkout, "Third.")
+    _, second, third = mails(checkout, base)
+    assert "\n@@ -11,7 +11,7 @@" in second
+    assert "\n@@ -28,7 +28,7 @@" in third
+
+
 def test_an_index_line_is_that_of_the_release_where_git_can_use_it(
     checkout, base, tmp_path
 ):
