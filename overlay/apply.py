@@ -86,7 +86,7 @@ def unapply(tree: Path, series: Series) -> str:
     `tree` as it was, if anything would be lost that is not in the series.
     """
     tree = tree.resolve()
-    start = has_repository(tree) and head(tree)
+    start = head(tree) if has_repository(tree) else ""
     found = status(tree, series)
     if not start or found.overall == NOT_APPLIED:
         raise OverlayError(f"The {series.name} series is not applied to {tree}.")

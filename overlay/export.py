@@ -152,7 +152,8 @@ def _require_same_tree(
         if different := git(tree, "diff", "--name-only", commit, "HEAD").split():
             raise OverlayError(
                 f"The exported patches would give another {enumeration(different)} than "
-                f"in {tree}: is something changed and changed back on the way?"
+                f"in {tree}: its lines are there more than once, or are changed and "
+                "changed back on the way."
             )
 
 

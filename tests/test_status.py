@@ -164,6 +164,24 @@ def test_own_commits_above_another_revision_are_own(checkout, series):
     assert found.top == top
 
 
+def test_a_patch_that_says_it_in_other_words_is_the_same_revision(checkout, series):
+    apply(checkout, series)
+    edit(series.patches[0], "until the collector ran", "for long")
+    assert status(checkout, series).overall == APPLIED
+
+
+def test_a_merge_that_changes_nothing_is_own(checkout, series):
+    git(checkout, "branch", "side")
+    git(checkout, "am", "-q", *map(str, series.patches))
+    git(checkout, "checkout", "-q", "side")
+    write(checkout / "side.py", "")
+    commit(checkout, "Side")
+    git(checkout, "checkout", "-q", "stable")
+    git(checkout, "merge", "-q", "--no-edit", "-s", "ours", "side")
+    own = status(checkout, series).own
+    assert [mine.subject for mine in own] == ["Merge branch 'side' into stable"]
+
+
 def test_what_was_changed_since_apply_is_no_revision(checkout, series):
     apply(checkout, series)
     edit(checkout / "tests/forks/tests.py", "True", "'mine'")
