@@ -1,50 +1,142 @@
 """Check that a series is fit for Django: whole, and clean to Django's own linters."""
 
-import subprocess
-import sys
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from overlay.checkout import series_base
+from overlay.apply import apply
+from overlay.errors import OverlayError
 from overlay.export import exported
-from overlay.git import git
-from overlay.series import Series
+from overlay.git import decode
+from overlay.linters import complaints
+from overlay.sdist import CACHE, repository
+from overlay.series import TRAILERS, Series, patch_subject, trailers
 
-# As Django's own tox.ini calls them. Its .flake8 is not in source distributions.
-LINTERS = (
-    ("black", "--check", "--quiet", "--diff"),
-    ("isort", "--check-only", "--diff"),
-    ("flake8", "--max-line-length=88", "--extend-ignore=E203"),
-)
+# The longest line of a commit message, as in Django's history; addresses may be longer.
+MESSAGE_WIDTH = 72
+
+UPSTREAM_STATUS = r"Pending|(Submitted|Accepted|Inappropriate) \S.*"
 
 
-def check(tree: Path, series: Series) -> list[str]:
+def check(series: Series, cache: Path = CACHE) -> list[str]:
     """
-    Return what is wrong with `series`, given a `tree` that has it.
+    Return what is wrong with `series`, each in a line.
 
-    That is each file that an export would write otherwise, and whatever Django's
-    linters say of the code that the series changes and of the documentation.
+    That is each patch that `series` doesn't name or that is not written as
+    CONTRIBUTING.md says, each file that an export would write otherwise, and whatever
+    Django's linters say of what the series changes in the release that it is kept on.
+    An OverlayError that is raised on the way is one of them.
     """
-    problems = [
-        f"{path} is not as django-overlay export writes it."
-        for path in exported(tree, series)
-    ]
-    changed = git(tree, "diff", "--name-only", "-z", series_base(tree), "HEAD")
-    modules = [name for name in changed.split("\0") if name.endswith(".py")]
-    for linter, *options in LINTERS:
-        problems += _complaints(tree, ["-m", linter, *options, *modules])
-    # Django 5.2 has no linter for its documentation.
-    if (tree / "docs" / "lint.py").is_file():
-        problems += _complaints(tree / "docs", ["lint.py"])
+    problems: list[str] = []
+    try:
+        problems += unnamed(series)
+        for patch in series.patches:
+            problems += malformed(patch, series.tests)
+        problems += on_release(series, cache)
+    except OverlayError as error:
+        problems.append(error.message)
     return problems
 
 
-def _complaints(folder: Path, arguments: Sequence[str]) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        check=False,
-        cwd=folder,
-        capture_output=True,
-        text=True,
+def unnamed(series: Series) -> list[str]:
+    """Return a problem for each patch on disk that the file `series` doesn't name."""
+    return [
+        f"{patch.name} is not named in {series.order}."
+        for patch in sorted(series.directory.glob("*.patch"))
+        if patch not in series.patches
+    ]
+
+
+def malformed(patch: Path, tests: Path) -> list[str]:
+    """
+    Return what is wrong with the header, message and trailers of a patch file.
+
+    `tests` has the test apps. Raise OverlayError if the patch has no subject.
+    """
+    content = patch.read_bytes()
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return [f"{patch.name} is not UTF-8."]
+    text = decode(content)
+    subject, body = patch_subject(patch), _body(text)
+    found = trailers(text)
+    problems = []
+    if not subject.endswith("."):
+        problems.append("the subject does not end with a full stop")
+    for line in [subject, *body.splitlines()]:
+        if len(line) > MESSAGE_WIDTH and "://" not in line:
+            problems.append(
+                f"a line of the message is {len(line)} long, not {MESSAGE_WIDTH} at "
+                f"most: {line}"
+            )
+    if not re.sub(
+        rf"^({'|'.join(TRAILERS)}):.*(\n .*)*", "", body, flags=re.MULTILINE
+    ).strip():
+        problems.append("there is no reason between subject and trailers")
+    problems += [
+        f"the trailer {name} lacks" for name in TRAILERS if not found.get(name)
+    ]
+    problems += _wrong_trailers(found, tests)
+    return [f"{patch.name}: {problem}." for problem in problems]
+
+
+def shared(series: Series) -> dict[str, list[str]]:
+    """
+    Return which patches touch a file of Django, for files that several of them touch.
+
+    The release notes are left out: each patch has its own.
+    """
+    touched: dict[str, list[str]] = {}
+    for patch in series.patches:
+        text = decode(patch.read_bytes())
+        for path in re.findall(r"^diff --git a/.+ b/(.+)$", text, re.MULTILINE):
+            if not path.startswith("docs/releases/"):
+                touched.setdefault(path, []).append(patch.stem)
+    return {path: names for path, names in touched.items() if len(names) > 1}
+
+
+def on_release(series: Series, cache: Path = CACHE) -> list[str]:
+    """
+    Return what is wrong with `series` once it is applied to the release it is kept on.
+
+    Raise OverlayError if it can't be applied or exported.
+    """
+    with TemporaryDirectory(prefix="django-overlay-") as folder:
+        tree = repository(series, series.release, Path(folder), cache)
+        apply(tree, series)
+        return [
+            f"{path} is not as django-overlay export writes it."
+            for path in exported(tree, series)
+        ] + complaints(tree)
+
+
+def line_count(series: Series) -> str:
+    """Return a summary of `series`: how many patches and tested releases it has."""
+    return (
+        f"{series.name}: {_count(series.patches, 'patch', 'patches')}, "
+        f"{_count(series.tested, 'release', 'releases')}"
     )
-    return [done.stdout + done.stderr] if done.returncode else []
+
+
+def _count(things: list, one: str, many: str) -> str:
+    return f"{len(things)} {one if len(things) == 1 else many}"
+
+
+def _body(text: str) -> str:
+    """Return the commit message of a patch, without the subject."""
+    head = re.split(r"^---$", text, maxsplit=1, flags=re.MULTILINE)[0]
+    return head.partition("\n\n")[2]
+
+
+def _wrong_trailers(found: dict[str, str], tests: Path) -> Iterator[str]:
+    status = found.get("Upstream-Status")
+    if status and not re.fullmatch(UPSTREAM_STATUS, status):
+        yield (
+            f"Upstream-Status is {status!r}: neither Pending, nor Submitted, Accepted "
+            "or Inappropriate with what CONTRIBUTING.md asks for"
+        )
+    for app in found.get("Overlay-Tests", "").split():
+        if not (tests / app).is_dir():
+            yield f"Overlay-Tests names {app}, which is not in {tests.name}/"

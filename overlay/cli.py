@@ -4,8 +4,8 @@ import json
 import sys
 import tomllib
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 from rich.console import Console
@@ -13,13 +13,16 @@ from rich.table import Table
 
 from overlay.apply import apply, unapply
 from overlay.carry import Conflict, begun, carry_change, carry_series
-from overlay.check import check
+from overlay.check import check, line_count, shared
+from overlay.differences import undeclared
 from overlay.errors import OverlayError
 from overlay.export import export
+from overlay.linters import require_linters
+from overlay.releases import trials
 from overlay.review import review
-from overlay.sdist import repository
 from overlay.series import (
     HOME,
+    Series,
     UnknownVersionError,
     django_version,
     read_all,
@@ -197,21 +200,60 @@ def export_command(tree: Path) -> None:
 
 
 @main.command("check", short_help="Check each series, with Django's linters.")
-def check_command() -> None:
+@click.option(
+    "--all-releases",
+    is_flag=True,
+    help="Also apply each series to every point release of its line; takes minutes.",
+)
+def check_command(all_releases: bool) -> None:
     """
-    Check each series: that it exports to the same bytes, and Django's linters.
+    Check that each series is fit for Django, and that the lines say the same.
 
-    It needs black, isort, flake8 and sphinx-lint; `tox -e lint` brings them.
+    Each is applied to the release that it is kept on, has to export to the same bytes
+    and to please Django's linters. It needs black, isort, flake8 and sphinx-lint;
+    `pip install 'django-overlay[lint]'` brings them.
     """
+    require_linters()
+    known = read_all()
+    progress = Console(stderr=True)
     problems = []
-    for series in read_all():
-        with TemporaryDirectory(prefix="django-overlay-") as folder:
-            tree = repository(series, series.release, Path(folder))
-            apply(tree, series)
-            problems += check(tree, series)
+    for series in known:
+        with progress.status(f"Checking the {series.name} series …"):
+            problems += [f"{series.name}: {problem}" for problem in check(series)]
+    for newer, older in pairwise(known):
+        try:
+            problems += undeclared(newer, older)
+        except OverlayError as error:
+            problems.append(f"{older.name}: {error.message}")
+    if all_releases:
+        problems += _check_releases(known, progress)
+    for problem in problems:
+        click.echo(problem, err=True)
     if problems:
-        raise OverlayError("\n".join(problems))
-    click.echo("Nothing to say.")
+        sys.exit(1)
+    for series in known:
+        click.echo(line_count(series))
+        for path, names in shared(series).items():
+            click.echo(f"  {path}: {', '.join(names)}")
+
+
+def _check_releases(known: list[Series], progress: Console) -> list[str]:
+    """Print a table of all releases of `known`; return what is wrong in BASE."""
+    table = Table("Line", "Release", "Outcome", "In BASE", box=None)
+    problems = []
+    for series in known:
+        try:
+            with progress.status(f"Applying the {series.name} series …") as shown:
+                for trial in trials(series):
+                    shown.update(f"Applied the series to {trial.release} …")
+                    in_base = "yes" if trial.in_base else "no"
+                    table.add_row(trial.line, trial.release, trial.outcome, in_base)
+                    if trial.problem:
+                        problems.append(f"{series.name}: {trial.problem}")
+        except OverlayError as error:
+            problems.append(f"{series.name}: {error.message}")
+    Console(soft_wrap=True).print(table)
+    return problems
 
 
 @main.command("carry", short_help="Take a series to another release or line.")
