@@ -187,7 +187,6 @@ def test_what_djangos_linters_say_is_a_problem(checkout, code, said):
 
 def test_linters_have_the_configuration_of_djangos_repository(checkout):
     code = "x = [1, 2, 3]\nprint(x[len(x) - 1 :])\n"  # as black writes it: E203
-    write(checkout / ".flake8", "[flake8]\nselect = E203\n")
     assert complaints(patched(checkout, {"tests/forks/tests.py": code})) == []
 
 
@@ -196,6 +195,24 @@ def test_a_long_comment_of_djangos_own_is_no_problem(checkout):
     commit(checkout, "Theirs.")
     tree = patched(checkout, {"django/db/utils.py": f"{LONG}y = 2\n"})
     assert complaints(tree) == []
+
+
+def test_what_a_patch_makes_of_djangos_own_lines_is_a_problem(checkout):
+    write(checkout / "django/db/utils.py", "import os\n\nprint(os)\n")
+    commit(checkout, "Theirs.")
+    tree = patched(checkout, {"django/db/utils.py": "import os\n"})
+    assert any("F401" in complaint for complaint in complaints(tree))
+
+
+def test_a_configuration_of_flake8_in_the_tree_is_not_used(checkout):
+    write(checkout / ".flake8", "[flake8]\nextend-exclude = tests\n")
+    tree = patched(checkout, {"tests/forks/tests.py": "import os\n"})
+    assert any("F401" in complaint for complaint in complaints(tree))
+
+
+def test_check_runs_the_linters(series, cache):
+    canonical(series)  # it has a string in single quotes
+    assert "would reformat django/db/utils.py" in check(series, cache)
 
 
 def test_removed_files_are_not_linted(checkout):
