@@ -205,7 +205,7 @@ def test_what_a_patch_makes_of_djangos_own_lines_is_a_problem(checkout):
 
 
 def test_a_configuration_of_flake8_in_the_tree_is_not_used(checkout):
-    write(checkout / ".flake8", "[flake8]\nextend-exclude = tests\n")
+    write(checkout / ".flake8", "[flake8]\nextend-exclude = tests.py\n")
     tree = patched(checkout, {"tests/forks/tests.py": "import os\n"})
     assert any("F401" in complaint for complaint in complaints(tree))
 
