@@ -1,20 +1,24 @@
 #!/usr/bin/env python3
 """Run the regression tests, or Django's own, on patched or stock Django."""
 
+import json
+import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from lab import redgreen, trees
+from lab import jobs, redgreen, trees
 from lab.runner import DRIVERS, require_packages, run_tests
-from lab.servers import server
+from lab.servers import VARIABLES, server
 from overlay.errors import OverlayError
 from overlay.series import Series, django_version, read_all, series_for
+from overlay.signals import ends_on_signals
 
 # The options of Django's runner whose value may be the next word.
 TAKE_VALUES = {
@@ -22,6 +26,9 @@ TAKE_VALUES = {
     *("--pair", "--parallel", "--selenium", "--selenium-hub", "--settings"),
     *("--shuffle", "--start-after", "--start-at", "--tag", "--verbosity"),
 }
+
+# Those that ask questions, or are about all of the tests.
+ONE_RUN = ("--pdb", "--bisect", "--pair", "--parallel")
 
 # Folders in Django's tests/ that its runner doesn't take as labels, or only with GIS.
 NOT_LABELS = {"gis_tests", "import_error_package", "test_runner_apps"}
@@ -58,6 +65,17 @@ NOT_LABELS = {"gis_tests", "import_error_package", "test_runner_apps"}
     metavar="SECONDS",
     help="How long each of the runs of --red-green may take.",
 )
+@click.option(
+    "--jobs",
+    "parts",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run N parts of the tests side by side, each with a server of its own. "
+    "Default: 4; 1 for labels with a dot, --all, a server that is named, and "
+    f"{', '.join(ONE_RUN)}.",
+)
+@click.option("--part", metavar="I/N", hidden=True)  # one of the jobs
+@click.option("--verdicts", type=click.Path(path_type=Path), hidden=True)
 @click.argument("words", nargs=-1, metavar="[LABEL]... [-- OPTION...]")
 def main(
     django: str | None,
@@ -66,6 +84,9 @@ def main(
     whole: bool,
     red_green: bool,
     timeout: float,
+    parts: int | None,
+    part: str | None,
+    verdicts: Path | None,
     words: tuple[str, ...],
 ) -> None:
     """
@@ -102,18 +123,29 @@ def main(
         series, release = trees.choose(django, known)
     labels = labels or ([] if whole else series.test_apps)
     require_packages(db, ours=any(is_ours(label, series) for label in labels))
+    if part:
+        os.environ["OVERLAY_PART"] = part
+    parts = 1 if part or whole else how_many(parts, db, labels, options)
     if not tree:
         build = partial(trees.build, series, release)
         if red_green:
-            sys.exit(prove(build, db, labels, options, timeout))
+            both = {patched: build(patched=patched) for patched in (False, True)}
+            if parts > 1:
+                found = verdicts_of_parts(parts)
+            else:
+                found = prove(both, db, labels, options, timeout)
+            sys.exit(conclude(found, f"Django {release}, {db}:", verdicts))
         tree = build(patched=not stock)
     if whole:
         labels = djangos_own(tree, series)
-    with server(db) as env:
-        codes = [
-            run_tests(tree, settings, group, options, env=env)
-            for settings, group in by_settings(db, labels, series).items()
-        ]
+    if parts > 1:
+        codes = run_parts(parts)
+    else:
+        with server(db) as env:
+            codes = [
+                run_tests(tree, settings, group, options, env=env)
+                for settings, group in by_settings(db, labels, series).items()
+            ]
     code = next(filter(None, codes), 0)
     sys.exit(code if code >= 0 else 128 - code)  # as a shell does for a signal
 
@@ -154,19 +186,63 @@ def is_ours(label: str, series: Series) -> bool:
     return label.partition(".")[0] in series.test_apps
 
 
+def how_many(
+    wanted: int | None, db: str, labels: Sequence[str], options: Sequence[str]
+) -> int:
+    """
+    Return how many parts of the tests to run side by side.
+
+    They need a server each, as our tests count all connections to theirs.
+    """
+    named = any(os.environ.get(name) for name in VARIABLES.get(db, [[]])[0])
+    if named or any(option.startswith(ONE_RUN) for option in options):
+        return 1
+    return wanted or (1 if all("." in label for label in labels) else 4)
+
+
+def run_parts(parts: int, folder: Path | None = None) -> list[int]:
+    """
+    Run this command for each part of the tests; return the exit codes.
+
+    With `folder` each writes its verdicts to a file there.
+    """
+
+    def command(part: int) -> list[str]:
+        files = [f"--verdicts={folder / str(part)}"] if folder else []
+        # In front: after a "--" they would be options of Django's runner.
+        return [
+            *(sys.executable, __file__, f"--part={part}/{parts}", *files),
+            *sys.argv[1:],
+        ]
+
+    with ends_on_signals():
+        return jobs.run_parts(command, parts)
+
+
+def verdicts_of_parts(parts: int) -> list[redgreen.Verdict]:
+    """Prove each part of the tests in a run of its own; return all verdicts."""
+    with tempfile.TemporaryDirectory(prefix="overlay-") as name:
+        if any(codes := run_parts(parts, Path(name))):
+            sys.exit(max(codes))  # it has said why
+        return [
+            redgreen.Verdict(*row[:2], *(redgreen.Outcome(*side) for side in row[2:]))
+            for file in sorted(Path(name).iterdir())
+            for row in json.loads(file.read_text())
+        ]
+
+
 def prove(
-    build: Callable[..., Path],
+    both: dict[bool, Path],
     db: str,
     labels: Sequence[str],
     options: Sequence[str],
     timeout: float,
-) -> int:
+) -> list[redgreen.Verdict]:
     """
-    Print which regression tests are red on stock and green when patched.
+    Return which regression tests are red on stock and green when patched.
 
-    `build(patched=...)` returns a tree. Return the exit code: 0 if all of them are.
+    `both` are the trees: the patched one is `both[True]`.
     """
-    both = {patched: build(patched=patched) for patched in (False, True)}
 
     def run(patched: bool, tags: list[str], report: Path, output: Path) -> None:
         run_tests(
@@ -184,10 +260,19 @@ def prove(
         server(db) as env,
         tempfile.TemporaryDirectory(prefix="overlay-") as folder,
     ):
-        verdicts = redgreen.run_both(run, Path(folder))
+        return redgreen.run_both(run, Path(folder))
+
+
+def conclude(
+    verdicts: list[redgreen.Verdict], title: str, file: Path | None = None
+) -> int:
+    """Print the verdicts, or write them to `file`, and return the exit code."""
+    if file:
+        file.write_text(json.dumps([astuple(verdict) for verdict in verdicts]))
+        return 0
     console = Console()
-    console.print(f"Django {django_version(both[True])}, {db}:", highlight=False)
-    redgreen.show(verdicts, console)
+    console.print(title, highlight=False)
+    redgreen.show(sorted(verdicts, key=lambda v: (not v.claim, v.test)), console)
     return 0 if redgreen.proven(verdicts) else 1
 
 

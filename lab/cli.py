@@ -37,7 +37,7 @@ db_option = click.option(
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
-    default=5,
+    default=1,
     show_default=True,
     help="How often each Django has its turn; the one of median duration is shown.",
 )
@@ -70,16 +70,20 @@ def prove_command(
     server (for SQLite: file descriptors), by another process. It fails if patched
     Django loses an object or leaves a connection open.
     """
-    for file in (json_file, plot_file):
-        if file and not file.parent.is_dir():
-            raise OverlayError(f"There is no folder {file.parent} to write to.")
+    for file in filter(None, (json_file, plot_file)):
+        try:
+            file.open("a").close()  # not after all rounds
+        except OSError as error:
+            raise OverlayError(f"{file} can't be written: {error.strerror}.") from None
     require_packages(db)
     series, release = trees.choose(django, read_all())
     sides = {
         side: trees.build(series, release, side == "patched")
         for side in ("stock", "patched")
     }
-    runs = prove.compare(sides, db, threads, rounds, Console(stderr=True))
+    console = Console(stderr=True)
+    console.print(prove.forecast(db, threads, rounds), highlight=False)
+    runs = prove.compare(sides, db, threads, rounds, console)
     results = {side: prove.median(done) for side, done in runs.items()}
     prove.show(results, f"Django {release}, {db}", Console())
     if json_file:

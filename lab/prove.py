@@ -114,10 +114,23 @@ def compare(
                 turn = f"Round {number + 1} of {rounds}, {name} Django"
 
                 def watch(count: int, turn: str = turn) -> None:
-                    status.update(f"{turn}: {count} connections are open")
+                    status.update(f"{turn}: {are_open(count)}")
 
                 results[name].append(run(tree, db, environment, threads, watch))
     return results
+
+
+def forecast(db: str, threads: int, rounds: int) -> str:
+    """Return a sentence about how long `compare` takes on a machine that is not busy."""
+    # Two Djangos in each round, which start, wait for lags, and save 200 objects a
+    # second; and a server, unless it is SQLite.
+    seconds = rounds * 2 * (4 + threads / 200) + (0 if db == "sqlite" else 5)
+    return f"This takes about {5 * round(seconds / 5)} s."
+
+
+def are_open(number: int) -> str:
+    """Return how many connections are open, as a phrase."""
+    return f"{number} connection{' is' if number == 1 else 's are'} open"
 
 
 def median(results: list[Result]) -> Result:
@@ -129,7 +142,8 @@ def problem(results: list[Result]) -> str | None:
     """Return what is wrong with the first of `results` that is not as it should be."""
     for result in results:
         if result.left_open:
-            return f"left {result.left_open} connections open"
+            plural = "" if result.left_open == 1 else "s"
+            return f"left {result.left_open} connection{plural} open"
         if result.rows_saved != result.threads:
             return f"saved {result.rows_saved} objects in {result.threads} threads"
     return None

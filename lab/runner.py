@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lab import ROOT
+from lab import ROOT, scratch
 from lab.processes import run
 from overlay.errors import OverlayError
 
@@ -85,11 +85,11 @@ def run_tests(
     # of a server would see those of the other processes, too.
     command = [sys.executable, "runtests.py", f"--settings=settings.test_{settings}"]
     command += ["--parallel=1", "--noinput", *labels, *options]
-    with tempfile.TemporaryDirectory(prefix="overlay-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="overlay-", dir=scratch.parent()) as name:
         return run(
             command,
             cwd=tree / "tests",
-            env={**os.environ, **added, "TMPDIR": scratch},
+            env={**os.environ, **added, "TMPDIR": name},
             output=output,
             timeout=timeout,
         )

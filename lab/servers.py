@@ -22,6 +22,7 @@ from typing import IO, NamedTuple
 import mirakuru
 from mirakuru.exceptions import ExecutorError
 
+from lab import scratch
 from lab.processes import dies_with_parent
 from overlay.errors import OverlayError
 from overlay.signals import ends_on_signals
@@ -236,7 +237,7 @@ def _program(db: str, *names: str) -> str:
 
 @contextmanager
 def _scratch_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="overlay-") as name:
+    with tempfile.TemporaryDirectory(prefix="overlay-", dir=scratch.parent()) as name:
         if user := _unprivileged():
             shutil.chown(name, user)
         yield Path(name)

@@ -48,7 +48,8 @@ class Result:
         first, last = self.first, self.last
         problems = []
         if last.connections:
-            problems.append(f"{last.connections} connections are left open.")
+            are = " is" if last.connections == 1 else "s are"
+            problems.append(f"{last.connections} connection{are} left open.")
         if last.descriptors > first.descriptors:
             problems.append("There are more file descriptors than before.")
         if last.alive_threads > first.alive_threads:

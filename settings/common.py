@@ -11,13 +11,16 @@ USE_TZ = False
 if django.VERSION < (6, 0):  # afterwards Django's own tests expect the default
     DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 
+# Django's own is the default.
+if {"OVERLAY_PART", "OVERLAY_REPORT"} & os.environ.keys():
+    TEST_RUNNER = "settings.runner.Runner"
+
 # runtests.py --red-green reads each test's outcome from this JUnit file.
 if report := os.environ.get("OVERLAY_REPORT"):
     from xmlrunner.result import _XMLTestResult
 
     # Python 3.12.1 doesn't start the tests that it skips, whose duration is reported.
     _XMLTestResult.start_time = 0.0
-    TEST_RUNNER = "xmlrunner.extra.djangotestrunner.XMLTestRunner"
     TEST_OUTPUT_DIR, TEST_OUTPUT_FILE_NAME = os.path.split(report)
 
 

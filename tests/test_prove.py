@@ -96,12 +96,30 @@ def test_the_result_shown_is_the_one_of_median_duration():
     ("results", "problem"),
     [
         ([result(), result()], None),
-        ([result(), result(left_open=1)], "left 1 connections open"),
+        ([result(), result(left_open=1)], "left 1 connection open"),
+        ([result(left_open=2)], "left 2 connections open"),
         ([result(), result(rows_saved=3)], "saved 3 objects in 4 threads"),
     ],
 )
 def test_any_result_that_is_not_right_is_a_problem(results, problem):
     assert prove.problem(results) == problem
+
+
+@pytest.mark.parametrize(
+    ("number", "phrase"),
+    [
+        (0, "0 connections are open"),
+        (1, "1 connection is open"),
+        (2, "2 connections are open"),
+    ],
+)
+def test_what_is_counted_is_said_in_singular_or_plural(number, phrase):
+    assert prove.are_open(number) == phrase
+
+
+def test_it_says_beforehand_how_long_it_takes():
+    assert prove.forecast("sqlite", 200, 1) == "This takes about 10 s."
+    assert prove.forecast("mysql", 200, 5) == "This takes about 55 s."
 
 
 def test_the_table_puts_the_results_side_by_side():

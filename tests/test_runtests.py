@@ -2,6 +2,8 @@
 
 import io
 import re
+import shutil
+import subprocess
 import sys
 import unittest
 from pathlib import Path
@@ -11,6 +13,7 @@ import xmlrunner
 from click.testing import CliRunner
 from rich.console import Console
 
+from lab import ROOT, trees
 from lab.redgreen import (
     FAILED,
     NOT_RUN,
@@ -24,7 +27,8 @@ from lab.redgreen import (
     show,
 )
 from overlay.errors import OverlayError
-from runtests import main
+from overlay.series import read_all
+from runtests import conclude, how_many, main, verdicts_of_parts
 
 from .conftest import snapshot, write
 
@@ -50,7 +54,8 @@ def django(checkout) -> Path:
 
 def test_a_checkout_is_run_as_it_is_and_its_exit_code_returned(django, tmp_path):
     before = snapshot(django)
-    assert run("--django", str(django), "basic", "--", "-v", "2").exit_code == 3
+    arguments = ["--jobs=1", "basic", "--", "-v", "2"]
+    assert run("--django", str(django), *arguments).exit_code == 3
     path, *arguments = (tmp_path / "said").read_text().split()
     assert path.startswith(f"{django}:")
     assert arguments[0] == "--settings=settings.test_sqlite_in_memory"
@@ -60,7 +65,7 @@ def test_a_checkout_is_run_as_it_is_and_its_exit_code_returned(django, tmp_path)
 
 def test_labels_may_follow_options_but_are_not_their_values(django, tmp_path):
     words = ["--failfast", "basic", "--tag", "backends", "--timing", "servers"]
-    run("--django", str(django), "--", *words)
+    run("--django", str(django), "--jobs=1", "--", *words)
     *_, arguments = (tmp_path / "said").read_text().partition("--noinput ")
     expected = "basic servers --failfast --tag backends --timing"
     assert arguments == expected
@@ -73,6 +78,66 @@ def test_all_of_djangos_own_tests_are_run_with_sqlite_in_memory(django, tmp_path
     said = (tmp_path / "said").read_text()
     assert "--settings=settings.test_sqlite_in_memory" in said
     assert said.endswith("--noinput basic servers --timing")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "db", "labels", "options", "expected"),
+    [
+        (None, "mysql", ["basic", "servers.tests"], ["--timing"], 4),
+        (None, "mysql", ["basic.tests", "servers.tests"], [], 1),
+        (2, "sqlite", ["basic.tests"], [], 2),
+        (2, "sqlite", ["basic"], ["--pdb"], 1),
+        (2, "sqlite", ["basic"], ["--bisect=basic"], 1),
+        (2, "postgres", ["basic"], [], 1),
+    ],
+)
+def test_parts_run_side_by_side_if_that_makes_sense(
+    wanted, db, labels, options, expected, monkeypatch
+):
+    monkeypatch.delenv("MYSQL_HOST", raising=False)
+    monkeypatch.delenv("MYSQL_UNIX_SOCKET", raising=False)
+    monkeypatch.setenv("PGHOST", "/somewhere")
+    assert how_many(wanted, db, labels, options) == expected
+
+
+PARTS = """
+from django.test import SimpleTestCase
+
+class Tests(SimpleTestCase):
+    def setUp(self):
+        with open(FILE, "a") as file:
+            print(self.id().rpartition(".")[2], file=file)
+"""
+
+
+@pytest.fixture
+def with_five_tests(tmp_path, monkeypatch):
+    """Django 5.2 with an app of five tests, the last of which fails."""
+    series, release = trees.choose("5.2", read_all())
+    tree = shutil.copytree(
+        trees.build(series, release, patched=True), tmp_path / "tree"
+    )
+    tests = PARTS.replace("FILE", repr(str(tmp_path / "ran")))
+    for number in range(5):
+        tests += f"    def test_{number}(self):\n        self.assertLess({number}, 4)\n"
+    write(tree / "tests/five/__init__.py", "")
+    write(tree / "tests/five/tests.py", tests)
+    return tree
+
+
+def test_each_test_is_in_one_part_and_a_failure_in_any_of_them_fails(
+    with_five_tests, tmp_path
+):
+    command = [sys.executable, ROOT / "runtests.py", "--django", with_five_tests]
+    done = subprocess.run(
+        [*command, "--jobs=3", "five"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    ran = re.findall(r"^Ran (\d) tests? in", done.stdout, re.MULTILINE)
+    assert sorted(ran) == ["1", "2", "2"]
+    assert "FAIL: test_4 (five.tests.Tests.test_4)" in done.stdout
+    ran = (tmp_path / "ran").read_text().split()
+    assert sorted(ran) == [f"test_{number}" for number in range(5)]
 
 
 @pytest.mark.parametrize("other", ["--red-green", "basic"])
@@ -177,6 +242,32 @@ def test_a_claim_for_another_database_is_skipped_but_proves_nothing():
     with_skipped = ({**claim[0], **skipped}, {**claim[1], **skipped})
     assert proven(compare(with_skipped, ({}, {})))
     assert not proven(compare((skipped, skipped), ({}, {})))
+
+
+def test_the_verdicts_of_all_parts_are_judged_together(monkeypatch):
+    """A part without a claim proves nothing, but the others may."""
+    parts = [
+        compare(({}, {}), (green, green)),
+        compare(({"claim": red["t"]}, {"claim": green["t"]}), ({}, {})),
+    ]
+
+    def run_parts(number, folder):
+        return [
+            conclude(verdicts, "", folder / str(part))
+            for part, verdicts in enumerate(parts)
+        ]
+
+    monkeypatch.setattr("runtests.run_parts", run_parts)
+    verdicts = verdicts_of_parts(2)
+    assert verdicts == parts[0] + parts[1]
+    assert proven(verdicts)
+
+
+def test_a_part_that_fails_to_prove_anything_ends_the_run(monkeypatch):
+    monkeypatch.setattr("runtests.run_parts", lambda number, folder: [0, 1])
+    with pytest.raises(SystemExit) as raised:
+        verdicts_of_parts(2)
+    assert raised.value.code == 1
 
 
 def test_no_claim_at_all_proves_nothing():

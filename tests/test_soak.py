@@ -31,7 +31,7 @@ say(rows=5, rows_expected=5, forks=1)
         (
             "left = sqlite3.connect(name); left.execute('CREATE TABLE t (i)')",
             [
-                "1 connections are left open.",
+                "1 connection is left open.",
                 "There are more file descriptors than before.",
             ],
         ),

@@ -7,6 +7,12 @@ import warnings
 from django.db import close_old_connections, connection, connections
 from django.test import TransactionTestCase
 
+try:
+    from django.test.connections import connection_monitor
+except ImportError:
+    # Nothing is reported.
+    connection_monitor = None
+
 
 class ThreadConnectionsTestCase(TransactionTestCase):
     """
@@ -23,6 +29,7 @@ class ThreadConnectionsTestCase(TransactionTestCase):
     def setUp(self):
         if connection.vendor == "sqlite" and connection.is_in_memory_db():
             self.skipTest("Threads can't write to an in-memory database concurrently.")
+        self.addCleanup(self.forget_ended_threads)
         # Many threads leave connections open on purpose.
         self.enterContext(warnings.catch_warnings())
         warnings.simplefilter("ignore", ResourceWarning)
@@ -37,6 +44,14 @@ class ThreadConnectionsTestCase(TransactionTestCase):
     def tearDown(self):
         # Close what is left open, or the test databases can't be destroyed.
         gc.collect()
+
+    def forget_ended_threads(self):
+        """
+        The connections that were open when their threads ended are what's
+        tested. The test runner reports only those that are still open.
+        """
+        if connection_monitor is not None:
+            connection_monitor.pop_closed(connection_monitor.databases)
 
     def count_open_connections(self, alias="default"):
         """
