@@ -3,9 +3,11 @@
 from xml.etree import ElementTree
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 from lab import plot, prove
+from lab.cli import main
 from lab.servers import server
 from overlay.errors import OverlayError
 
@@ -140,3 +142,14 @@ def test_the_figure_is_drawn_the_same_each_time(tmp_path):
 def test_a_figure_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(OverlayError, match="cannot be written"):
         plot.draw({"stock": result()}, "A title", tmp_path / "missing" / "one.svg")
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_a_file_that_cannot_be_written_is_refused_before_the_rounds(
+    option, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(prove, "compare", None)  # which would run them
+    arguments = ["prove", option, str(tmp_path / "missing" / "file")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert "file can't be written: No such file or directory" in result.output
