@@ -14,6 +14,7 @@ from typing import Self
 from overlay import sdist
 from overlay.apply import commit_series, worktree
 from overlay.checkout import (
+    BASE_DATE,
     commit_folder,
     commit_index,
     create_repository,
@@ -60,8 +61,7 @@ def carry_series(
             f"Django {release}\n\n"
             f"{SHA256}: {sdist.hash_of(archive)}\n{SOURCE}: {source.name}"
         )
-        date = git(tree, "show", "--no-patch", "--format=%aI", "HEAD").strip()
-        target = commit_index(tree, message, date)
+        target = commit_index(tree, message, BASE_DATE)
         git(tree, "update-ref", "HEAD", target)
         base = _commit_release(tree, source, cache)
         commits = _commits(tree, source, base)
@@ -108,25 +108,13 @@ def carry_change(
         def with_note(index: "_Index", commit: str) -> None:
             index.move_note(source.name, target.name)
 
-        theirs, old, new = (
-            _by_name(series, commits)
-            for series, commits in (
-                (target, _commits(tree, target, head(tree))),
-                *(
-                    (
-                        series,
-                        _for_line(
-                            tree,
-                            [base, *_commits(tree, series, base)],
-                            source.name,
-                            target.name,
-                            with_note,
-                        )[1:],
-                    )
-                    for series in (before, source)
-                ),
-            )
-        )
+        def for_target(series: Series) -> dict[str, str]:
+            commits = [base, *_commits(tree, series, base)]
+            lines = (source.name, target.name)
+            return _by_name(series, _for_line(tree, commits, *lines, with_note)[1:])
+
+        theirs = _by_name(target, _commits(tree, target, head(tree)))
+        old, new = for_target(before), for_target(source)
         todo = []
         tests = new.pop("tests")
         for name, commit in new.items():
