@@ -14,7 +14,7 @@ from rich.table import Table
 from overlay.apply import apply, unapply
 from overlay.carry import Conflict, begun, carry_change, carry_series
 from overlay.check import check, line_count, shared
-from overlay.differences import undeclared
+from overlay.differences import declare, undeclared
 from overlay.errors import OverlayError
 from overlay.export import export
 from overlay.linters import require_linters
@@ -205,7 +205,13 @@ def export_command(tree: Path) -> None:
     is_flag=True,
     help="Also apply each series to every point release of its line; takes minutes.",
 )
-def check_command(all_releases: bool) -> None:
+@click.option(
+    "--declare",
+    "write",
+    is_flag=True,
+    help="Write how the lines differ to patches/*/DIFFERENCES, which keep the reasons.",
+)
+def check_command(all_releases: bool, write: bool) -> None:
     """
     Check that each series is fit for Django, and that the lines say the same.
 
@@ -222,6 +228,8 @@ def check_command(all_releases: bool) -> None:
             problems += [f"{series.name}: {problem}" for problem in check(series)]
     for newer, older in pairwise(known):
         try:
+            if write:
+                declare(newer, older)
             problems += undeclared(newer, older)
         except OverlayError as error:
             problems.append(f"{older.name}: {error.message}")
@@ -238,21 +246,21 @@ def check_command(all_releases: bool) -> None:
 
 
 def _check_releases(known: list[Series], progress: Console) -> list[str]:
-    """Print a table of all releases of `known`; return what is wrong in BASE."""
-    table = Table("Line", "Release", "Outcome", "In BASE", box=None)
+    """Print a row for each release of `known`; return what is wrong in BASE."""
+    row = "{:<6}{:<9}{:<9}{}"
+    click.echo(row.format("Line", "Release", "In BASE", "Outcome"))
     problems = []
     for series in known:
         try:
-            with progress.status(f"Applying the {series.name} series …") as shown:
+            with progress.status(f"Applying the {series.name} series …"):
                 for trial in trials(series):
-                    shown.update(f"Applied the series to {trial.release} …")
                     in_base = "yes" if trial.in_base else "no"
-                    table.add_row(trial.line, trial.release, trial.outcome, in_base)
+                    facts = trial.line, trial.release, in_base, trial.outcome
+                    click.echo(row.format(*facts))
                     if trial.problem:
                         problems.append(f"{series.name}: {trial.problem}")
         except OverlayError as error:
             problems.append(f"{series.name}: {error.message}")
-    Console(soft_wrap=True).print(table)
     return problems
 
 

@@ -24,7 +24,7 @@ def undeclared(newer: Series, older: Series) -> list[str]:
     the same name are compared. Raise OverlayError if DIFFERENCES can't be read.
     """
     file = older.directory / FILE
-    declared, explained = _declared(file)
+    declared, reasons = _declared(file)
     actual = differences(newer, older)
     where = f"patches/{older.name}/{FILE}"
     problems = []
@@ -38,7 +38,7 @@ def undeclared(newer: Series, older: Series) -> list[str]:
             f"{where} must not say under [{name}], as it is no difference: {line}"
             for line in (here - there).elements()
         ]
-        if here and name not in explained:
+        if here and name not in reasons:
             problems.append(f"{where} gives no reason under [{name}].")
     return problems
 
@@ -63,19 +63,22 @@ def differences(newer: Series, older: Series) -> dict[str, list[str]]:
     return found
 
 
-def rendered(found: dict[str, list[str]], reasons: dict[str, str]) -> str:
-    """Return the content of a file DIFFERENCES, with the reason for each patch."""
+def declare(newer: Series, older: Series) -> None:
+    """
+    Write DIFFERENCES of `older`, with the reasons that it has already.
+
+    Raise OverlayError if it can't be read.
+    """
+    file = older.directory / FILE
+    _, reasons = _declared(file)
     sections = [
-        "\n".join(
-            [
-                f"[{name}]",
-                *(f"# {line}" for line in reasons.get(name, "").splitlines()),
-                *lines,
-            ]
-        )
-        for name, lines in found.items()
+        "\n".join([f"[{name}]", *reasons.get(name, []), *lines, ""])
+        for name, lines in differences(newer, older).items()
     ]
-    return "\n".join([HEADER, *(f"{section}\n" for section in sections)])
+    if sections:
+        file.write_text("\n".join([HEADER, *sections]), encoding="utf-8")
+    else:
+        file.unlink(missing_ok=True)
 
 
 def _changes(patch: Path, line: str) -> list[str]:
@@ -100,18 +103,18 @@ def _without(lines: list[str], others: list[str]) -> list[str]:
     return kept
 
 
-def _declared(file: Path) -> tuple[dict[str, list[str]], set[str]]:
-    """Return the lines in DIFFERENCES by patch, and which patches have a reason."""
+def _declared(file: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return the lines in DIFFERENCES by patch, and those that give the reasons."""
     declared: dict[str, list[str]] = {}
-    explained = set()
+    reasons: dict[str, list[str]] = {}
     name = ""
     for line in read_text(file).splitlines() if file.is_file() else []:
         if heading := re.fullmatch(r"\[(.+)\]", line):
             name = heading[1]
         elif line.startswith("# ") and name:
-            explained.add(name)
+            reasons.setdefault(name, []).append(line)
         elif line.startswith(("< ", "> ")) and name:
             declared.setdefault(name, []).append(line)
         elif line.strip() and not line.startswith("#"):
             raise OverlayError(f"{file} has a line that is not understood: {line}")
-    return declared, explained
+    return declared, reasons

@@ -58,7 +58,6 @@ def is_committed(tree: Path, app: str, series: Series) -> bool:
     hashes = git(
         tree,
         "hash-object",
-        "--no-filters",
         "--stdin-paths",
         stdin="".join(f"{file.resolve()}\n" for file in ours),
     ).split()

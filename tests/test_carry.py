@@ -12,7 +12,7 @@ from overlay.carry import Conflict, begun, carry_change, carry_series, heading, 
 from overlay.errors import OverlayError
 from overlay.export import export
 from overlay.review import review
-from overlay.series import Series, read_all
+from overlay.series import Series, patch_subject, read_all
 from overlay.status import APPLIED, status
 
 from .conftest import commit, edit, files, git, write
@@ -325,6 +325,22 @@ def test_a_new_patch_is_added_in_its_place_and_a_dropped_one_goes(
         "closed-them.patch",
         "added-it.patch",
     }
+
+
+def test_a_new_patch_that_the_other_line_has_already_takes_its_place(
+    series, older, home, cache, tmp_path
+):
+    second, text = series.patches[1], series.patches[1].read_bytes()
+    order = series.order.read_text()
+    second.unlink()
+    write(series.order, order.replace(f"{second.name}\n", ""))
+    commit(home, "The other line had it first")
+    second.write_bytes(text)
+    write(series.order, order)
+    with pytest.raises(Conflict):
+        carry_change(series, "HEAD", older, tmp_path / "work", home, cache)
+    picked = git(tmp_path / "work", "show", "--no-patch", "--format=%s", "REBASE_HEAD")
+    assert picked == patch_subject(second)
 
 
 def test_an_edit_that_conflicts_is_left_to_the_user(

@@ -15,7 +15,7 @@ from overlay import linters
 from overlay.apply import apply
 from overlay.check import check, line_count, malformed, on_release, shared, unnamed
 from overlay.cli import main
-from overlay.differences import differences, rendered, undeclared
+from overlay.differences import declare, differences, undeclared
 from overlay.errors import OverlayError
 from overlay.export import exported
 from overlay.linters import complaints, require_linters
@@ -288,14 +288,26 @@ def test_an_undeclared_difference_is_a_problem(lines):
     where = "patches/6.0/DIFFERENCES must say under [close-connections]: "
     problems = [f"{where}< +closed = True", f"{where}> +closed = False"]
     assert undeclared(newer, older) == problems
-    found = differences(newer, older)
-    write(older.directory / "DIFFERENCES", rendered(found, {}))
+    declare(newer, older)
     assert undeclared(newer, older) == [
         "patches/6.0/DIFFERENCES gives no reason under [close-connections]."
     ]
-    text = rendered(found, {"close-connections": "Why."})
-    write(older.directory / "DIFFERENCES", text)
+    file = older.directory / "DIFFERENCES"
+    edit(
+        file, "[close-connections]\n", "[close-connections]\n# Why,\n# in two lines.\n"
+    )
+    text = file.read_text()
     assert undeclared(newer, older) == []
+    declare(newer, older)
+    assert file.read_text() == text
+
+
+def test_a_declaration_without_differences_goes(lines):
+    newer, older = lines
+    write(older.directory / "DIFFERENCES", "[close-connections]\n# Why.\n> +gone\n")
+    declare(newer, older)
+    declare(newer, older)
+    assert not (older.directory / "DIFFERENCES").exists()
 
 
 def test_a_line_counts_as_often_as_it_is_there(lines):
@@ -417,17 +429,19 @@ def test_an_undeclared_difference_fails_the_check(command, series):
     done = command()
     assert done.exit_code == 1
     assert "6.0/DIFFERENCES must say under" in done.stderr
+    done = command("--declare")
+    assert "6.0/DIFFERENCES gives no reason under" in done.stderr
 
 
-def test_all_releases_are_a_table(command, series):
+def test_all_releases_are_rows(command, series):
     canonical(series)
     edit(series.directory / "BASE", '"6.1" = "00"\n', "")
     done = command("--all-releases")
     assert done.exit_code == 1
-    assert [line.split()[:3] for line in done.stdout.splitlines()[1:]] == [
-        ["6.1", "6.1.1", PATCH],
-        ["6.1", "6.1.2", "applies"],
-        ["6.1", "6.1.3", "applies"],
+    assert [line.split()[:4] for line in done.stdout.splitlines()[1:]] == [
+        ["6.1", "6.1.1", "no", PATCH],
+        ["6.1", "6.1.2", "no", "applies"],
+        ["6.1", "6.1.3", "yes", "applies"],
     ]
     (problem,) = done.stderr.splitlines()
     assert problem == "6.1: the series applies to 6.1.2, which BASE does not name."
