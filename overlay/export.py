@@ -136,7 +136,8 @@ def _require_same_tree(
             series, directory=Path(folder, "patches"), tests=Path(folder, "tests")
         )
         files = {path: path.read_bytes() for path in [series.order, *series.patches]}
-        for app in series.test_apps:
+        # A new app is not named by the old patches, but may be there for another line.
+        for app in test_apps(commits_since(tree, series_base(tree))):
             for path in testapps.files(series.tests, app):
                 files[path] = path.read_bytes()
         for path, content in (files | changed).items():

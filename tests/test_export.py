@@ -106,6 +106,15 @@ def test_a_new_commit_becomes_a_patch_named_by_its_subject(applied, series, tmp_
     assert git(again, "diff", "--stat", "HEAD", git(applied, "rev-parse", "HEAD")) == ""
 
 
+def test_a_new_patch_has_tests_that_another_line_has_exported(applied, series):
+    for folder in (applied / "tests", series.tests):
+        write(folder / "live/tests.py", "live = True\n")
+    write(applied / "django/live.py", "live = True\n")
+    commit(applied, SUBJECT, body="Nobody knew which.", apps="live")
+    patch = series.directory / "named-connections-that-are-left-open.patch"
+    assert export(applied, series) == [patch, series.order]
+
+
 def test_the_first_series_is_exported_from_plain_commits(checkout, series):
     for patch in series.patches:
         patch.unlink()
