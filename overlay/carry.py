@@ -278,12 +278,13 @@ class _Index:
         return git(self.tree, *args, stdin=stdin, env=self.env)
 
     def commit(self, message: str, *parent: str, like: str = "") -> str:
-        """Return the id of a commit, with the author's date of that in `like`."""
-        date = git(
-            self.tree, "show", "--no-patch", "--format=%aI", like or parent[0]
-        ).strip()
+        """Return the id of a commit, with the author and the date of that in `like`."""
+        name, email, date = git(
+            self.tree, "show", "--no-patch", "--format=%an%n%ae%n%aI", like or parent[0]
+        ).splitlines()
+        author = {"GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": email}
         options = [part for commit in parent for part in ("-p", commit)]
-        return commit_index(self.tree, message, date, *options, env=self.env)
+        return commit_index(self.tree, message, date, *options, env=self.env | author)
 
     def replace_versions(
         self, base: str, commit: str, source: str, target: str

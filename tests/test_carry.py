@@ -310,6 +310,8 @@ def test_a_new_patch_is_added_in_its_place_and_a_dropped_one_goes(
     git(tree, "reset", "-q", "--hard", "HEAD~2")
     edit(tree / "django/db/utils.py", "line_2 = 2\n", "line_2 = 'two'\n")
     commit(tree, "Added it.", body="It lacked.", apps="threads")
+    author = "--author=Somebody <somebody@example.com>"
+    git(tree, "commit", "--amend", "--quiet", "--no-edit", author)
     write(tree / "tests/threads/tests.py", "threads = True\n")
     commit(tree, "Tests")
     export(tree, series)
@@ -319,6 +321,7 @@ def test_a_new_patch_is_added_in_its_place_and_a_dropped_one_goes(
         "closed-them.patch",
         "added-it.patch",
     ]
+    assert "\nFrom: Somebody <somebody@example.com>\n" in older.patches[1].read_text()
     assert files(older.directory).keys() == {
         "BASE",
         "series",
