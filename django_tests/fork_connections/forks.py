@@ -3,6 +3,7 @@ Create a process in the way that the argument names, print a result, and check
 that the sessions of all threads survive.
 """
 
+import gc
 import os
 import sys
 import threading
@@ -10,6 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from thread_connections.processes import setup
+
+from django.db import connection, transaction
 
 from .utils import get_session
 
@@ -24,6 +27,64 @@ def fork(target):
         # Unlike os._exit(), this deallocates what is inherited.
         sys.exit()
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def collect_garbage_without_ctypes():
+    sys.modules["ctypes"] = None
+
+    def collect():
+        gc.collect()
+        os._exit(0)
+
+    return fork_in_transaction_of_thread(collect)
+
+
+def execute(sql):
+    """Execute a statement without leaving a reference to the connection."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def fork_in_transaction_of_thread(target):
+    """A thread that's in a transaction meanwhile commits it afterward."""
+    created, ended = threading.Event(), threading.Event()
+    errors = []
+
+    def create():
+        try:
+            with transaction.atomic():
+                if connection.vendor == "sqlite":
+                    # Write to the file before the transaction is committed.
+                    execute("PRAGMA cache_size = 5")
+                for _ in range(1000):
+                    execute(f"INSERT INTO forked VALUES ('{'item' * 50}')")
+                created.set()
+                ended.wait(30)
+                execute("INSERT INTO forked VALUES ('item')")
+        except Exception as e:
+            errors.append(e)
+
+    execute("DROP TABLE IF EXISTS forked")
+    execute("CREATE TABLE forked (name varchar(200))")
+    thread = threading.Thread(target=create)
+    thread.start()
+    created.wait(30)
+    code = fork(target)
+    ended.set()
+    thread.join()
+    assert not errors, errors
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM forked")
+        assert cursor.fetchone() == (1001,)
+    execute("DROP TABLE forked")
+    return code
+
+
+def import_ctypes():
+    """Whether ctypes is imported before and after the process forks."""
+    before = "ctypes" in sys.modules
+    fork(lambda: None)
+    return [before, "ctypes" in sys.modules]
 
 
 def fail():
@@ -41,6 +102,9 @@ def run_process(method):
 PROCESSES = {
     "exit": lambda: fork(lambda: None),
     "exception": lambda: fork(fail),
+    "transaction": lambda: fork_in_transaction_of_thread(lambda: None),
+    "garbage_collection_without_ctypes": collect_garbage_without_ctypes,
+    "ctypes": import_ctypes,
     "multiprocessing_fork": lambda: run_process("fork"),
     "multiprocessing_forkserver": lambda: run_process("forkserver"),
     "multiprocessing_spawn": lambda: run_process("spawn"),

@@ -1,12 +1,15 @@
 import gc
 import os
+import resource
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
 from multiprocessing import Pipe
 from unittest import mock
 
@@ -17,6 +20,7 @@ from django.contrib.auth.models import Group
 from django.db import (
     ConnectionHandler,
     Error,
+    InterfaceError,
     close_old_connections,
     connection,
     connections,
@@ -137,6 +141,25 @@ class InheritedConnectionsTests(ForkTestCase):
         """A child process that exits deallocates what it inherits."""
         self.assertSurvived("exit", 0)
 
+    @regression_on("mysql", "sqlite")
+    def test_exit_without_ctypes(self):
+        """Garbage is collected by a child process that then just ends."""
+        self.assertSurvived("garbage_collection_without_ctypes", 0)
+
+    @regression_on("mysql", "sqlite")
+    def test_exit_in_transaction_of_another_thread(self):
+        """
+        With SQLite, the deallocation of a connection would roll back its
+        transaction.
+        """
+        self.assertSurvived("transaction", 0)
+
+    @unittest.skipUnless(connection.vendor == "sqlite", "Drivers import it.")
+    @tag("regression")
+    def test_ctypes(self):
+        """Modules are imported before a fork, rather than in each process."""
+        self.assertSurvived("ctypes", [False, True])
+
     @regression_on("mysql")
     def test_exception(self):
         self.assertSurvived("exception", 1)
@@ -147,6 +170,14 @@ class InheritedConnectionsTests(ForkTestCase):
         The connections of threads that didn't survive the fork are garbage.
         """
         self.assertHarmless(gc.collect)
+
+    def test_garbage_collection_during_fork(self):
+        """fork() deletes the storage of the other threads."""
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
+        self.addCleanup(gc.disable)
+        gc.set_threshold(1, 1, 1)
+        gc.enable()
+        self.assertHarmless(lambda: None)
 
     @tag("regression")
     def test_query(self):
@@ -277,6 +308,109 @@ class InheritedConnectionsTests(ForkTestCase):
             cursor.execute("SELECT 2")
             self.assertEqual(cursor.fetchone(), (2,))
 
+    @unittest.skipIf(connection.vendor == "sqlite", "SQLite has no server.")
+    @regression_on("mysql")
+    def test_exec_closes_sockets(self):
+        """Programs that a child process executes don't inherit sockets."""
+        fd = self.connect().connection.fileno()
+        self.assertIs(self.fork(lambda: os.get_inheritable(fd)), False)
+
+    @unittest.skipUnless(connection.vendor == "mysql", "MySQL specific test.")
+    def test_reused_file_descriptor(self):
+        """
+        The file descriptor of a lost connection may be that of a file now.
+        """
+        conn = connections["other"]
+        session = get_session(conn)
+        fd = conn.connection.fileno()
+        with connection.cursor() as cursor:
+            cursor.execute("KILL %s", [session])
+        with self.assertRaises(Error):
+            get_session(conn)
+        self.assertEqual(conn.connection.fileno(), fd)
+        # It may be the first one that's free.
+        with tempfile.TemporaryFile() as other:
+            with open(os.dup(other.fileno()), "rb") as file:
+                if other.fileno() != fd:
+                    os.dup2(other.fileno(), fd)
+                    self.addCleanup(os.close, fd)
+                self.fork(lambda: os.write(fd, b"written"))
+                file.seek(0)
+                self.assertEqual(file.read(), b"written")
+        conn.connection = None
+
+    def fork_with_unraisable(self, target):
+        """
+        Return what the target returns in a forked process, and the types of
+        the exceptions that were reported when it was forked.
+        """
+        with mock.patch("sys.unraisablehook") as unraisablehook:
+
+            def run():
+                calls = unraisablehook.call_args_list
+                return target(), [call.args[0].exc_type for call in calls]
+
+            return self.fork(run)
+
+    @tag("regression")
+    def test_closed_connection(self):
+        """
+        What's wrong with a connection of the parent process isn't the child's
+        business.
+        """
+        conn = self.connect()
+        conn.connection.close()
+        session, errors = self.fork_with_unraisable(get_session)
+        conn.connection = None
+        self.assertIsNotNone(session)
+        self.assertEqual(errors, [])
+
+    def connect_all(self, number=3):
+        conns = [connections.create_connection("default") for _ in range(number)]
+        for conn in conns:
+            self.addCleanup(conn.close)
+            conn.ensure_connection()
+        return conns
+
+    @tag("regression")
+    def test_broken_connection(self):
+        """One that fails doesn't keep the others from being given up."""
+        conns = self.connect_all()
+        for conn in conns:
+            with (
+                self.subTest(conn=conns.index(conn)),
+                mock.patch.object(conn, "_get_socket", side_effect=ValueError),
+            ):
+                inherited, errors = self.fork_with_unraisable(
+                    lambda: [conn.connection for conn in conns]
+                )
+                self.assertEqual(inherited, [None] * 3)
+                self.assertEqual(errors, [ValueError])
+
+    @tag("regression")
+    def test_no_file_descriptors(self):
+        conns = self.connect_all()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        fds = []
+        # Pipe() needs two.
+        spare = [os.open(os.devnull, os.O_RDONLY) for _ in range(2)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(spare) + 1, hard))
+        try:
+            with suppress(OSError):
+                while True:
+                    fds.append(os.open(os.devnull, os.O_RDONLY))
+            for fd in spare:
+                os.close(fd)
+            inherited, errors = self.fork_with_unraisable(
+                lambda: [conn.connection for conn in conns]
+            )
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for fd in fds:
+                os.close(fd)
+        self.assertEqual(inherited, [None] * 3)
+        self.assertEqual(errors, [] if connection.vendor == "sqlite" else [OSError])
+
     @tag("regression")
     def test_threads(self):
         """The threads of a child process don't leave connections open."""
@@ -299,6 +433,11 @@ class TransactionTests(ForkTestCase):
                 callback = mock.Mock()
 
                 def leave():
+                    with self.assertRaises(TransactionManagementError) as cm:
+                        connection.ensure_connection()
+                        connection.validate_no_broken_transaction()
+                    self.assertIsInstance(cm.exception.__cause__, InterfaceError)
+                    self.assertIn("forked", str(cm.exception.__cause__))
                     with self.assertRaises(TransactionManagementError):
                         get_session()
                     stack.close()
@@ -341,6 +480,26 @@ class TransactionTests(ForkTestCase):
         session, autocommit = self.fork(rollback)
         self.assertNotEqual(session, get_session())
         self.assertIs(autocommit, True)
+        transaction.commit()
+        transaction.set_autocommit(True)
+        self.assertEqual(Group.objects.count(), 1)
+
+    @tag("regression")
+    def test_atomic_without_autocommit(self):
+        callback = mock.Mock()
+
+        def leave():
+            atomic.__exit__(None, None, None)
+            session = get_session()
+            callback.assert_not_called()
+            return session
+
+        transaction.set_autocommit(False)
+        atomic = transaction.atomic()
+        with atomic:
+            Group.objects.create(name="group")
+            transaction.on_commit(callback)
+            self.assertNotEqual(self.fork(leave), get_session())
         transaction.commit()
         transaction.set_autocommit(True)
         self.assertEqual(Group.objects.count(), 1)
@@ -405,6 +564,16 @@ class PoolTests(ForkTestCase):
         self.assertEqual({get_session(self.conn), *self.query_in_threads()}, inherited)
 
     @tag("regression")
+    def test_locked_pool(self):
+        """
+        A thread that doesn't exist in a child process may have locked a pool.
+        """
+        get_session(self.conn)
+        with self.conn.pool._tasks.mutex:
+            session = self.fork(lambda: get_session(self.conn))
+        self.assertNotEqual(session, get_session(self.conn))
+
+    @tag("regression")
     def test_close(self):
         def close():
             self.conn.close()
@@ -415,6 +584,19 @@ class PoolTests(ForkTestCase):
         self.fork(close)
         self.assertEqual(get_session(self.conn), session)
         self.assertEqual(self.query_in_threads(), sessions)
+
+
+@unittest.skipUnless(find_spec("oracledb"), "oracledb isn't installed.")
+class OraclePoolTests(ForkTestCase):
+    @tag("regression")
+    def test_pools(self):
+        """A child process doesn't have the pools of its parent process."""
+        from django.db.backends.oracle.base import DatabaseWrapper
+
+        pools = {"default": object()}
+        with mock.patch.object(DatabaseWrapper, "_connection_pools", pools):
+            self.assertEqual(self.fork(lambda: DatabaseWrapper._connection_pools), {})
+            self.assertIs(DatabaseWrapper._connection_pools, pools)
 
 
 @unittest.skipUnless(connection.vendor == "sqlite", "SQLite specific test.")

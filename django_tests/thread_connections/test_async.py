@@ -15,7 +15,7 @@ from asgiref.sync import ThreadSensitiveContext, async_to_sync, sync_to_async
 from asgiref.testing import ApplicationCommunicator
 
 from django.core.handlers.asgi import ASGIHandler
-from django.db import connection, connections, transaction
+from django.db import connection, connections
 from django.test import AsyncRequestFactory, override_settings, tag
 
 from .models import Item
@@ -130,56 +130,39 @@ class EndedThreadsAsyncTests(AsyncTestCase):
 
 
 @tag("regression")
-class EndedTasksTests(AsyncTestCase):
+class ThreadsWithEventLoopsTests(AsyncTestCase):
     """
-    Inside a running event loop, connections belong to the context that they
-    are opened in, rather than to the thread. They don't outlive it.
+    What tasks do with their connections doesn't keep the connection of their
+    thread open.
     """
 
-    def test_event_loop(self):
-        asyncio.run(self.asave())
-        self.assertEqual(Item.objects.count(), 1)
-        self.assertOpenConnections(0)
-
-    def test_tasks(self):
-        """Connections are closed while the event loop is still running."""
-
+    def check_thread(self, use):
         async def main():
-            await self.run_tasks(self.asave)
-            # The one that's open is that of the test.
-            await asyncio.to_thread(self.assertOpenConnections, 1)
+            use()
+            connections.close_all()
 
-        asyncio.run(main())
-        self.assertEqual(Item.objects.count(), 10)
+        def connect_and_run():
+            self.connect()
+            asyncio.run(main())
+
+        self.run_thread(connect_and_run)
         self.assertOpenConnections(0)
 
-    def test_nested_tasks(self):
-        """Tasks use the connection of the task that started them."""
+    def test_connect(self):
+        self.check_thread(self.connect)
 
-        async def save():
-            self.save()
-            await self.run_tasks(self.asave, number=3)
-            self.save()
+    def test_assign(self):
+        def assign():
+            connections["default"] = connections.create_connection("default")
 
-        asyncio.run(self.run_tasks(save, number=3))
-        self.assertEqual(Item.objects.count(), 15)
-        self.assertOpenConnections(0)
+        self.check_thread(assign)
 
-    def test_event_loops_in_threads(self):
-        self.run_threads(lambda: asyncio.run(self.asave()))
-        self.assertEqual(Item.objects.count(), 10)
-        self.assertOpenConnections(0)
+    def test_delete(self):
+        def delete():
+            self.connect().close()
+            del connections["default"]
 
-    def test_open_transaction(self):
-        """A transaction that's open when the context ends is rolled back."""
-
-        async def begin():
-            transaction.atomic().__enter__()
-            self.save()
-
-        asyncio.run(begin())
-        self.assertOpenConnections(0)
-        self.assertIs(Item.objects.exists(), False)
+        self.check_thread(delete)
 
 
 class UnaffectedAsyncConnectionsTests(AsyncTestCase):
@@ -224,17 +207,13 @@ class UnaffectedAsyncConnectionsTests(AsyncTestCase):
 
     def test_garbage_collection(self):
         """
-        A context that's part of a reference cycle is left to the garbage
-        collector, which may be triggered in any thread.
+        Inside a running event loop, connections belong to the context that
+        they are opened in, rather than to the thread. They are left to the
+        garbage collector.
         """
-
-        async def save_and_fail():
-            self.save()
-            raise ValueError
-
-        with self.assertRaises(ValueError):
-            asyncio.run(save_and_fail())
-        self.run_thread(gc.collect)
+        self.run_thread(lambda: asyncio.run(self.asave()))
+        self.assertOpenConnections(1)
+        gc.collect()
         self.assertOpenConnections(0)
 
     @unittest.skipUnless(

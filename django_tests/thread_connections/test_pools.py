@@ -1,94 +1,24 @@
-import logging
 import threading
 import unittest
 from unittest import mock
 
-from django.db import OperationalError, connection, connections, transaction
+from django.db import connection, connections
 from django.test.utils import tag
 
 from .models import Item
-from .utils import ThreadConnectionsTestCase
-
-try:
-    from django.db.backends.postgresql.psycopg_any import is_psycopg3
-except ImportError:
-    is_psycopg3 = False
+from .pools import PoolTestCase, is_psycopg3
 
 
-class PoolTestCase(ThreadConnectionsTestCase):
-    """
-    Run code in threads that take their connection to "other" from a pool.
-    """
-
+class ItemPoolTestCase(PoolTestCase):
     available_apps = ["thread_connections"]
-    pool_options = {"min_size": 0, "max_size": 1, "timeout": 3}
-
-    def setUp(self):
-        super().setUp()
-        # The current thread's connection isn't in the pool.
-        conn = connections["other"]
-        conn.ensure_connection()
-        options = conn.settings_dict["OPTIONS"]
-        self.enterContext(mock.patch.dict(options, pool=self.pool_options))
-        self.addCleanup(conn.close_pool)
-        self.pool = conn.pool
-        self.pool.open()
-        # Don't print the warnings of the pool.
-        logger = logging.getLogger("psycopg.pool")
-        logger.addHandler(handler := logging.NullHandler())
-        self.addCleanup(logger.removeHandler, handler)
-
-    def save(self):
-        Item.objects.using("other").create(name="item")
-
-    def save_or_fail(self):
-        try:
-            self.save()
-        except OperationalError as e:
-            return e
-
-    def begin(self):
-        transaction.atomic(using="other").__enter__()
-        self.save()
-
-    def begin_without_autocommit(self):
-        transaction.set_autocommit(False, using="other")
-        self.save()
-
-    def begin_and_fail(self):
-        self.begin()
-        with self.assertRaises(OperationalError), self.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = 1")
-            cursor.execute("SELECT pg_sleep(60)")
-
-    def end_session(self):
-        """Let the server end the session of the current thread."""
-        with self.cursor() as cursor:
-            cursor.execute("SELECT pg_backend_pid()")
-            session = cursor.fetchone()
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s, 60000)", session)
-
-    def end_session_and_fail(self):
-        self.end_session()
-        self.assertIsInstance(self.save_or_fail(), OperationalError)
-
-    def cursor(self):
-        return connections["other"].cursor()
-
-    def assertServed(self):
-        """Another thread gets a connection, which isn't in a transaction."""
-        items = Item.objects.using("other")
-        expected = items.count() + 1
-        self.assertIsNone(self.run_thread(self.save_or_fail))
-        self.assertEqual(items.count(), expected)
+    model = Item
 
 
 @unittest.skipUnless(
     connection.vendor == "postgresql" and is_psycopg3, "psycopg 3 specific tests."
 )
 @tag("regression")
-class PooledConnectionsTests(PoolTestCase):
+class PooledConnectionsTests(ItemPoolTestCase):
     """
     When a thread ends, its connection goes back to the pool, which has no
     other.
@@ -96,10 +26,7 @@ class PooledConnectionsTests(PoolTestCase):
 
     def test_idle(self):
         for _ in range(3):
-            self.assertIsNone(self.run_thread(self.save_or_fail))
-            # That happens before join() returns.
-            self.assertEqual(self.pool.get_stats()["pool_available"], 1)
-        self.assertServed()
+            self.assertServed()
 
     def test_exception(self):
         def save_and_fail():
@@ -158,24 +85,6 @@ class PooledConnectionsTests(PoolTestCase):
         self.assertOpenConnections(0, "other")
         self.assertServed()
 
-    def test_slow_rollback(self):
-        """join() doesn't wait for the server to roll back a transaction."""
-        locks = []
-
-        def begin_and_lock():
-            self.begin()
-            # A connection is locked while it waits for its server.
-            locks.append(connections["other"].connection.lock)
-            locks[0].acquire()
-
-        thread = threading.Thread(target=begin_and_lock, daemon=True)
-        thread.start()
-        thread.join(10)
-        is_alive = thread.is_alive()
-        locks[0].release()
-        self.assertIs(is_alive, False)
-        self.assertServed()
-
     def test_waiting_threads(self):
         """
         A thread that waits for a connection gets that of an ended thread.
@@ -205,7 +114,7 @@ class PooledConnectionsTests(PoolTestCase):
     connection.vendor == "postgresql" and is_psycopg3, "psycopg 3 specific tests."
 )
 @tag("regression")
-class LargerPoolTests(PoolTestCase):
+class LargerPoolTests(ItemPoolTestCase):
     pool_options = {"min_size": 0, "max_size": 4, "timeout": 1}
 
     def test_threads_in_turn(self):
@@ -218,8 +127,8 @@ class LargerPoolTests(PoolTestCase):
 @unittest.skipUnless(
     connection.vendor == "postgresql" and is_psycopg3, "psycopg 3 specific tests."
 )
-class UnaffectedPoolTests(PoolTestCase):
-    pool_options = {**PoolTestCase.pool_options, "max_size": 4}
+class UnaffectedPoolTests(ItemPoolTestCase):
+    pool_options = {**ItemPoolTestCase.pool_options, "max_size": 4}
 
     def test_closed_by_thread(self):
         """A connection that a thread has given back isn't given back again."""
@@ -233,19 +142,3 @@ class UnaffectedPoolTests(PoolTestCase):
 
         conn = self.run_thread(save_and_close)
         conn._close.assert_not_called()
-
-    def test_no_dummy_threads(self):
-        """
-        What the pool logs about a connection isn't logged in an ended thread,
-        which would make the thread appear to be alive.
-        """
-        threads = set(threading.enumerate())
-        for target in [
-            self.begin,
-            self.begin_without_autocommit,
-            self.begin_and_fail,
-            self.end_session_and_fail,
-        ]:
-            with self.subTest(target=target.__name__):
-                self.run_thread(target)
-                self.assertEqual(set(threading.enumerate()) - threads, set())

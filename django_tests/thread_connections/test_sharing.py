@@ -193,6 +193,20 @@ class OtherConnectionsTests(SharingTestCase):
 
         self.assertLeftOpen(delete)
 
+    @tag("regression")
+    def test_connected_otherwise(self):
+        """A database backend may override connect()."""
+
+        def connect():
+            conn = self.watch(connections["default"])
+            conn.close()
+            conn.connection = conn.get_new_connection(conn.get_connection_params())
+            return conn
+
+        conn = self.run_thread(connect)
+        self.assertIsNone(conn.connection)
+        self.assertOpenConnections(0)
+
     def test_created_connection(self):
         def create():
             return self.watch(connections.create_connection("default"))

@@ -8,11 +8,13 @@ from unittest import mock
 
 from django.db import (
     ConnectionHandler,
+    IntegrityError,
     close_old_connections,
     connection,
     connections,
     transaction,
 )
+from django.db.utils import DatabaseErrorWrapper
 from django.test.utils import ignore_warnings, tag
 
 from .models import Item
@@ -181,6 +183,28 @@ class EndedThreadsTests(ThreadConnectionsTestCase):
                 self.assertOpenConnections(0)
 
 
+@tag("regression")
+class ReusedConnectionsTests(ThreadConnectionsTestCase):
+    """Another thread may share a connection later."""
+
+    def test_on_commit(self):
+        callback = mock.Mock()
+
+        def begin():
+            transaction.set_autocommit(False)
+            with transaction.atomic():
+                transaction.on_commit(callback)
+            return connections["default"]
+
+        conn = self.run_thread(begin)
+        self.assertIsNone(conn.connection)
+        conn.inc_thread_sharing()
+        self.addCleanup(conn.dec_thread_sharing)
+        conn.connect()
+        conn.close()
+        callback.assert_not_called()
+
+
 class UnaffectedConnectionsTests(ThreadConnectionsTestCase):
     """The end of a thread doesn't close what isn't the thread's own."""
 
@@ -207,8 +231,20 @@ class UnaffectedConnectionsTests(ThreadConnectionsTestCase):
         conn = handler["default"]
         conn.ensure_connection()
         del handler
-        self.assertIs(conn.is_usable(), True)
+        with conn.cursor() as cursor:
+            cursor.execute("SELECT 1")
         conn.close()
+
+    def test_delete(self):
+        """What isn't there can't be deleted."""
+        with self.assertRaises(AttributeError):
+            del connections["missing"]
+
+    def test_error_wrapper(self):
+        """Something else than a database wrapper may wrap its errors."""
+        wrapper = mock.Mock(spec=["Database"], Database=connection.Database)
+        with self.assertRaises(IntegrityError), DatabaseErrorWrapper(wrapper):
+            raise connection.Database.IntegrityError
 
     def test_no_dummy_threads(self):
         """

@@ -1,4 +1,6 @@
-from django.http import HttpResponse
+from itertools import chain
+
+from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 
 from .models import Item
@@ -14,7 +16,14 @@ async def asave(request):
     return HttpResponse()
 
 
+def stream(request):
+    names = Item.objects.values_list("name", flat=True).iterator(chunk_size=10)
+    # The first row is fetched before the response starts.
+    return StreamingHttpResponse(f"{name}\n" for name in chain([next(names)], names))
+
+
 urlpatterns = [
     path("sync/", save),
     path("async/", asave),
+    path("stream/", stream),
 ]
