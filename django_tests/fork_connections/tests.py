@@ -29,6 +29,7 @@ from django.db import (
 from django.db.transaction import TransactionManagementError
 from django.test.utils import ignore_warnings, tag
 
+from .any_attribute import AnyAttribute, DatabaseWrapper
 from .utils import get_session
 
 try:
@@ -76,6 +77,19 @@ class ForkTestCase(ThreadConnectionsTestCase):
                 result = None
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
         return result
+
+    def fork_with_unraisable(self, target):
+        """
+        Return what the target returns in a forked process, and the types of
+        the exceptions that were reported when it was forked.
+        """
+        with mock.patch("sys.unraisablehook") as unraisablehook:
+
+            def run():
+                calls = unraisablehook.call_args_list
+                return target(), [call.args[0].exc_type for call in calls]
+
+            return self.fork(run)
 
     @contextmanager
     def run_executors(self, number=3):
@@ -339,19 +353,6 @@ class InheritedConnectionsTests(ForkTestCase):
                 self.assertEqual(file.read(), b"written")
         conn.connection = None
 
-    def fork_with_unraisable(self, target):
-        """
-        Return what the target returns in a forked process, and the types of
-        the exceptions that were reported when it was forked.
-        """
-        with mock.patch("sys.unraisablehook") as unraisablehook:
-
-            def run():
-                calls = unraisablehook.call_args_list
-                return target(), [call.args[0].exc_type for call in calls]
-
-            return self.fork(run)
-
     @tag("regression")
     def test_closed_connection(self):
         """
@@ -520,6 +521,109 @@ class TransactionTests(ForkTestCase):
             forked.set()
             future.result()
         self.assertEqual(Group.objects.count(), 1)
+
+
+class AnyAttributeTests(ForkTestCase):
+    """
+    The connections of third-party backends aren't asked for what their drivers
+    may not have, but seem to have.
+    """
+
+    def create_connection(self):
+        conn = DatabaseWrapper(connection.settings_dict, "any")
+        self.addCleanup(self.close, conn)
+        return conn
+
+    def test_connect(self):
+        conn = self.create_connection()
+        conn.connect()
+        self.assertIsInstance(conn.connection, AnyAttribute)
+
+    @tag("regression")
+    def test_thread(self):
+        def connect():
+            connections["any"] = conn = self.create_connection()
+            conn.connect()
+            return conn, conn.connection
+
+        with mock.patch("sys.unraisablehook") as unraisablehook:
+            conn, raw_conn = self.run_thread(connect)
+        unraisablehook.assert_not_called()
+        self.assertIsNone(conn.connection)
+        self.assertEqual(conn.closed, [raw_conn])
+
+    @tag("regression")
+    def test_fork(self):
+        conn = self.create_connection()
+        conn.connect()
+        (inherited, closed), errors = self.fork_with_unraisable(
+            lambda: (conn.connection is not None, len(conn.closed))
+        )
+        self.assertIs(inherited, False)
+        self.assertEqual(closed, 0)
+        self.assertEqual(errors, [])
+        self.assertIsInstance(conn.connection, AnyAttribute)
+
+
+@unittest.skipUnless(
+    find_spec("django_mongodb_backend"), "django-mongodb-backend isn't installed."
+)
+class MongoDBTests(ForkTestCase):
+    """
+    django-mongodb-backend shares a client, which is aware of threads and forks
+    itself. This doesn't need a server.
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.handler = ConnectionHandler(
+            {
+                "default": {},
+                "mongodb": {
+                    "ENGINE": "django_mongodb_backend",
+                    "HOST": "mongodb://%2Fnonexistent.sock",
+                    "NAME": "test",
+                    "OPTIONS": {"connect": False, "serverSelectionTimeoutMS": 1},
+                },
+            }
+        )
+        self.conn = self.handler["mongodb"]
+        self.addCleanup(self.conn.close_pool)
+
+    def connect_without_server(self):
+        conn = self.handler["mongodb"]
+        with mock.patch.object(conn, "check_database_version_supported"):
+            conn.connect()
+        return conn
+
+    def test_connect(self):
+        """It's the server that's missed."""
+        from pymongo import MongoClient
+        from pymongo.errors import ServerSelectionTimeoutError
+
+        with self.assertRaises(ServerSelectionTimeoutError):
+            self.conn.connect()
+        self.assertIsInstance(self.conn.connection, MongoClient)
+
+    def test_thread(self):
+        """The client remains usable when a thread ends."""
+        client = self.connect_without_server().connection
+        with mock.patch("sys.unraisablehook") as unraisablehook:
+            conn = self.run_thread(self.connect_without_server)
+        unraisablehook.assert_not_called()
+        self.assertEqual(conn.database.client, client)
+        self.assertIs(client._closed, False)
+
+    def test_fork(self):
+        self.connect_without_server()
+
+        def connect():
+            name = self.conn.get_database().name
+            return name, self.connect_without_server().database.name
+
+        names, errors = self.fork_with_unraisable(connect)
+        self.assertEqual(names, ("test", "test"))
+        self.assertEqual(errors, [])
 
 
 @unittest.skipUnless(
