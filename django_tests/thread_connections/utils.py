@@ -1,8 +1,12 @@
 import gc
 import os
+import sqlite3
+import tempfile
 import threading
 import time
 import warnings
+from contextlib import closing
+from unittest import mock
 
 from django.db import close_old_connections, connection, connections
 from django.test import TransactionTestCase
@@ -26,9 +30,46 @@ class ThreadConnectionsTestCase(TransactionTestCase):
     # Seconds that a server is given to end the sessions of closed connections.
     grace_period = 3
 
+    @classmethod
+    def setUpClass(cls):
+        # The base classes' cleanups come first, and need these databases.
+        for alias in cls.databases:
+            conn = connections[alias]
+            if conn.vendor == "sqlite" and conn.is_in_memory_db():
+                cls.use_file(conn)
+        super().setUpClass()
+
+    @classmethod
+    def use_file(cls, conn):
+        """
+        Use a copy of an in-memory database in a file until the class cleanup,
+        as threads can't write to an in-memory database concurrently.
+        """
+        folder = cls.enterClassContext(tempfile.TemporaryDirectory())
+        name = os.path.join(folder, f"{conn.alias}.sqlite3")
+        conn.ensure_connection()
+        with closing(sqlite3.connect(name)) as copy:
+            conn.connection.backup(copy)
+        # The database disappears with its connection. It keeps its settings,
+        # whereas the connections of all threads are created with these.
+        settings_dict = {
+            **conn.settings_dict,
+            "NAME": name,
+            # 200 threads that write at once wait for each other.
+            "OPTIONS": {**conn.settings_dict["OPTIONS"], "timeout": 60},
+        }
+        cls.enterClassContext(
+            mock.patch.dict(connections.settings, {conn.alias: settings_dict})
+        )
+        cls.addClassCleanup(cls.replace_connection, conn)
+        connections[conn.alias] = connections.create_connection(conn.alias)
+
+    @classmethod
+    def replace_connection(cls, conn):
+        connections[conn.alias].close()
+        connections[conn.alias] = conn
+
     def setUp(self):
-        if connection.vendor == "sqlite" and connection.is_in_memory_db():
-            self.skipTest("Threads can't write to an in-memory database concurrently.")
         self.addCleanup(self.forget_ended_threads)
         # Many threads leave connections open on purpose.
         self.enterContext(warnings.catch_warnings())
