@@ -25,7 +25,12 @@ if report := os.environ.get("OVERLAY_REPORT"):
 
 
 def aliases(**options):
-    """Return DATABASES: two databases of one server, as Django's tests need."""
+    """
+    Return DATABASES: two databases of one server, as Django's tests need.
+
+    OVERLAY_ENGINE names another database backend than Django's own.
+    """
+    options["ENGINE"] = os.environ.get("OVERLAY_ENGINE") or options["ENGINE"]
     return {
         "default": {"NAME": "overlay", **deepcopy(options)},
         "other": {"NAME": "overlay_other", **deepcopy(options)},

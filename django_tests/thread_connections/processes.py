@@ -40,5 +40,9 @@ def get_environment():
 
 def setup():
     """Set up Django in a process that has the environment."""
-    settings.configure(DATABASES=json.loads(os.environ["TEST_DATABASES"]))
+    settings.configure(
+        DATABASES=json.loads(os.environ["TEST_DATABASES"]),
+        # A third-party database backend may import a model.
+        INSTALLED_APPS=["django.contrib.contenttypes"],
+    )
     django.setup()
