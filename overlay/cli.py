@@ -3,6 +3,7 @@
 import json
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -223,9 +224,11 @@ def check_command(all_releases: bool, write: bool) -> None:
     known = read_all()
     progress = Console(stderr=True)
     problems = []
-    for series in known:
-        with progress.status(f"Checking the {series.name} series …"):
-            problems += [f"{series.name}: {problem}" for problem in check(series)]
+    names = ", ".join(series.name for series in known)
+    # What takes time are git and the linters, in processes of their own.
+    with progress.status(f"Checking {names} …"), ThreadPoolExecutor() as executor:
+        for series, found in zip(known, executor.map(check, known), strict=True):
+            problems += [f"{series.name}: {problem}" for problem in found]
     for newer, older in pairwise(known):
         try:
             if write:
