@@ -512,19 +512,14 @@ def test_an_interrupted_apply_leaves_nothing_behind(
     assert not list((tmp_path / "scratch").iterdir())
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("kind", ["checkout", "sdist"])
-def test_a_killed_apply_leaves_nothing_behind(kind, number, overlay, request, tmp_path):
-    tree = request.getfixturevalue(kind)
-    before = snapshot(tree)
+def apply_without_end(overlay, tree, tmp_path, **kwargs):
+    """Start an apply whose `git am` takes a minute; return the process once it runs."""
     (tmp_path / "scratch").mkdir()
-    write(
+    executable(
         tmp_path / "bin/git",
-        "#!/bin/sh\n"
-        f'case "$*" in *" am "*) touch {tmp_path}/started; exec sleep 60;; esac\n'
-        f'exec {GIT} "$@"\n',
+        f'case "$*" in *" am "*) touch {tmp_path}/started; exec sleep 60;; esac',
+        f'exec {GIT} "$@"',
     )
-    (tmp_path / "bin/git").chmod(0o755)
     process = subprocess.Popen(
         [sys.executable, "-m", "overlay", "apply", tree],
         cwd=overlay,
@@ -533,11 +528,20 @@ def test_a_killed_apply_leaves_nothing_behind(kind, number, overlay, request, tm
             "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
             "TMPDIR": str(tmp_path / "scratch"),
         },
-        stderr=subprocess.DEVNULL,
+        **kwargs,
     )
     deadline = time.monotonic() + 30
     while not (tmp_path / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", ["checkout", "sdist"])
+def test_a_killed_apply_leaves_nothing_behind(kind, number, overlay, request, tmp_path):
+    tree = request.getfixturevalue(kind)
+    before = snapshot(tree)
+    process = apply_without_end(overlay, tree, tmp_path, stderr=subprocess.DEVNULL)
     process.send_signal(number)
     assert process.wait(30) != 0
     assert snapshot(tree) == before
@@ -545,13 +549,11 @@ def test_a_killed_apply_leaves_nothing_behind(kind, number, overlay, request, tm
 
 
 def test_an_interrupt_waits_until_the_tree_has_moved(overlay, checkout, tmp_path):
-    write(
+    executable(
         tmp_path / "bin/git",
-        "#!/bin/sh\n"
-        'case "$*" in *" read-tree -m "*) kill -INT $PPID; sleep 0.3;; esac\n'
-        f'exec {GIT} "$@"\n',
+        'case "$*" in *" read-tree -m "*) kill -INT $PPID; sleep 0.3;; esac',
+        f'exec {GIT} "$@"',
     )
-    (tmp_path / "bin/git").chmod(0o755)
     path = f"{tmp_path}/bin:{os.environ['PATH']}"
     result = run_overlay(overlay, "apply", checkout, env=os.environ | {"PATH": path})
     assert result.returncode != 0
@@ -589,25 +591,7 @@ def dead() -> int:
 def test_the_next_run_removes_what_a_sigkill_left_behind(
     overlay, checkout, series, tmp_path
 ):
-    (tmp_path / "scratch").mkdir()
-    executable(
-        tmp_path / "bin/git",
-        f'case "$*" in *" am "*) touch {tmp_path}/started; exec sleep 60;; esac',
-        f'exec {GIT} "$@"',
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "overlay", "apply", checkout],
-        cwd=overlay,
-        env=os.environ
-        | {
-            "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
-            "TMPDIR": str(tmp_path / "scratch"),
-        },
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "started").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    process = apply_without_end(overlay, checkout, tmp_path, start_new_session=True)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(30)
     assert len(git(checkout, "worktree", "list").splitlines()) == 2

@@ -3,7 +3,7 @@ import pytest
 from overlay.errors import OverlayError
 from overlay.git import GitError, git
 
-from .conftest import write
+from .conftest import executable, write
 
 
 def test_the_output_has_every_byte(checkout):
@@ -31,8 +31,7 @@ def test_directories_that_the_user_trusts_stay_trusted(checkout, tmp_path, monke
     write(tmp_path / "trusting", "[safe]\ndirectory = /some/where\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "trusting"))
     # Another program, so that nothing is remembered of this one.
-    write(tmp_path / "bin/git", '#!/bin/sh\nPATH=/usr/bin:/bin exec git "$@"\n')
-    (tmp_path / "bin/git").chmod(0o755)
+    executable(tmp_path / "bin/git", 'PATH=/usr/bin:/bin exec git "$@"')
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert git(checkout, "config", "--get-all", "safe.directory") == "/some/where\n"
 
@@ -44,8 +43,7 @@ def test_a_missing_git_is_named(checkout, tmp_path, monkeypatch):
 
 
 def test_a_git_that_is_too_old_is_refused(checkout, tmp_path, monkeypatch):
-    write(tmp_path / "bin/git", "#!/bin/sh\necho git version 2.30.2\n")
-    (tmp_path / "bin/git").chmod(0o755)
+    executable(tmp_path / "bin/git", "echo git version 2.30.2")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     with pytest.raises(OverlayError, match=r"is too old: git 2\.32 or newer"):
         git(checkout, "status")
