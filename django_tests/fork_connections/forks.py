@@ -45,6 +45,37 @@ def execute(sql):
         cursor.execute(sql)
 
 
+def create_table():
+    execute("DROP TABLE IF EXISTS forked")
+    execute("CREATE TABLE forked (name varchar(200))")
+
+
+def insert_rows():
+    if connection.vendor == "sqlite":
+        # Write to the file before the transaction is committed.
+        execute("PRAGMA cache_size = 5")
+    for _ in range(1000):
+        execute(f"INSERT INTO forked VALUES ('{'item' * 50}')")
+
+
+def drop_table():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM forked")
+        assert cursor.fetchone() == (1001,)
+    execute("DROP TABLE forked")
+
+
+def fork_in_transaction():
+    """The thread that forks is in a transaction."""
+    create_table()
+    with transaction.atomic():
+        insert_rows()
+        code = fork(lambda: None)
+        execute("INSERT INTO forked VALUES ('item')")
+    drop_table()
+    return code
+
+
 def fork_in_transaction_of_thread(target):
     """A thread that's in a transaction meanwhile commits it afterward."""
     created, ended = threading.Event(), threading.Event()
@@ -53,19 +84,14 @@ def fork_in_transaction_of_thread(target):
     def create():
         try:
             with transaction.atomic():
-                if connection.vendor == "sqlite":
-                    # Write to the file before the transaction is committed.
-                    execute("PRAGMA cache_size = 5")
-                for _ in range(1000):
-                    execute(f"INSERT INTO forked VALUES ('{'item' * 50}')")
+                insert_rows()
                 created.set()
                 ended.wait(30)
                 execute("INSERT INTO forked VALUES ('item')")
         except Exception as e:
             errors.append(e)
 
-    execute("DROP TABLE IF EXISTS forked")
-    execute("CREATE TABLE forked (name varchar(200))")
+    create_table()
     thread = threading.Thread(target=create)
     thread.start()
     created.wait(30)
@@ -73,10 +99,7 @@ def fork_in_transaction_of_thread(target):
     ended.set()
     thread.join()
     assert not errors, errors
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT COUNT(*) FROM forked")
-        assert cursor.fetchone() == (1001,)
-    execute("DROP TABLE forked")
+    drop_table()
     return code
 
 
@@ -102,7 +125,8 @@ def run_process(method):
 PROCESSES = {
     "exit": lambda: fork(lambda: None),
     "exception": lambda: fork(fail),
-    "transaction": lambda: fork_in_transaction_of_thread(lambda: None),
+    "transaction": fork_in_transaction,
+    "transaction_of_thread": lambda: fork_in_transaction_of_thread(lambda: None),
     "garbage_collection_without_ctypes": collect_garbage_without_ctypes,
     "ctypes": import_ctypes,
     "multiprocessing_fork": lambda: run_process("fork"),

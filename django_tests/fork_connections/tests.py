@@ -7,6 +7,7 @@ import tempfile
 import threading
 import traceback
 import unittest
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
@@ -176,6 +177,10 @@ class InheritedConnectionsTests(ForkTestCase):
         With SQLite, the deallocation of a connection would roll back its
         transaction.
         """
+        self.assertSurvived("transaction_of_thread", 0)
+
+    @tag("regression")
+    def test_exit_in_transaction(self):
         self.assertSurvived("transaction", 0)
 
     @unittest.skipUnless(connection.vendor == "sqlite", "Drivers import it.")
@@ -195,13 +200,31 @@ class InheritedConnectionsTests(ForkTestCase):
         """
         self.assertHarmless(gc.collect)
 
+    @regression_on("mysql")
     def test_garbage_collection_during_fork(self):
-        """fork() deletes the storage of the other threads."""
-        self.addCleanup(gc.set_threshold, *gc.get_threshold())
-        self.addCleanup(gc.disable)
-        gc.set_threshold(1, 1, 1)
-        gc.enable()
-        self.assertHarmless(lambda: None)
+        """
+        fork() deletes the storage of the other threads, and thereby calls what
+        else is to be called when they end.
+        """
+
+        class Value:
+            pass
+
+        storage = threading.local()
+
+        def connect():
+            session = get_session()
+            storage.value = Value()
+            weakref.finalize(storage.value, gc.collect).atexit = False
+            return session
+
+        with self.run_executors() as executors:
+            sessions = [executor.submit(connect).result() for executor in executors]
+            self.fork(lambda: None)
+            self.assertEqual(
+                [executor.submit(get_session).result() for executor in executors],
+                sessions,
+            )
 
     @tag("regression")
     def test_query(self):
@@ -356,15 +379,26 @@ class InheritedConnectionsTests(ForkTestCase):
         with self.assertRaises(Error):
             get_session(conn)
         self.assertEqual(conn.connection.fileno(), fd)
-        # It may be the first one that's free.
-        with tempfile.TemporaryFile() as other:
-            with open(os.dup(other.fileno()), "rb") as file:
-                if other.fileno() != fd:
-                    os.dup2(other.fileno(), fd)
-                    self.addCleanup(os.close, fd)
-                self.fork(lambda: os.write(fd, b"written"))
-                file.seek(0)
-                self.assertEqual(file.read(), b"written")
+        fork = os.fork
+
+        def close_and_fork():
+            os.close(fd)
+            return fork()
+
+        # Keep pipes from using it, so that it isn't open in a child process.
+        if (null := os.open(os.devnull, os.O_RDONLY)) != fd:
+            os.dup2(null, fd)
+            os.close(null)
+        with mock.patch("os.fork", close_and_fork):
+            self.assertEqual(self.fork_with_unraisable(lambda: None), (None, []))
+        with tempfile.NamedTemporaryFile() as file:
+            # It may be the first one that's free.
+            if file.fileno() != fd:
+                os.dup2(file.fileno(), fd)
+                self.addCleanup(os.close, fd)
+            self.fork(lambda: os.write(fd, b"written"))
+            with open(file.name, "rb") as copy:
+                self.assertEqual(copy.read(), b"written")
         conn.connection = None
 
     @tag("regression")
@@ -426,6 +460,22 @@ class InheritedConnectionsTests(ForkTestCase):
         self.assertEqual(inherited, [None] * 3)
         has_fileno = hasattr(conns[0].connection, "fileno")
         self.assertEqual(errors, [OSError] if has_fileno else [])
+
+    @tag("regression")
+    def test_close_is_called(self):
+        """
+        Database backends override close() to forget what they know of their
+        session. It can't be called for a connection of another thread.
+        """
+        conn = self.connect()
+        with (
+            self.run_executors(1) as [executor],
+            mock.patch.object(conn, "close", wraps=conn.close) as close,
+        ):
+            executor.submit(get_session).result()
+            is_called, errors = self.fork_with_unraisable(lambda: close.called)
+        self.assertIs(is_called, True)
+        self.assertEqual(errors, [])
 
     @tag("regression")
     def test_threads(self):
@@ -511,6 +561,8 @@ class TransactionTests(ForkTestCase):
             return session
 
         transaction.set_autocommit(False)
+        # on_commit() callbacks are due once autocommit is on again.
+        transaction.commit()
         atomic = transaction.atomic()
         with atomic:
             Group.objects.create(name="group")
@@ -687,10 +739,17 @@ class PoolTests(ForkTestCase):
         """
         A thread that doesn't exist in a child process may have locked a pool.
         """
-        get_session(self.conn)
+
+        def collect():
+            gc.collect()
+            return get_session(self.conn)
+
+        inherited = get_session(self.conn)
+        # Otherwise, the connection would refer to the pool.
+        self.conn.close()
         with self.conn.pool._tasks.mutex:
-            session = self.fork(lambda: get_session(self.conn))
-        self.assertNotEqual(session, get_session(self.conn))
+            self.assertNotEqual(self.fork(collect), inherited)
+        self.assertEqual(get_session(self.conn), inherited)
 
     @tag("regression")
     def test_close(self):

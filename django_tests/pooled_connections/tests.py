@@ -74,8 +74,8 @@ class PooledTransactionTests(PoolTestCase):
     @tag("regression")
     def test_iterator(self):
         """
-        An iterator that outlives its thread doesn't use the session that the
-        next thread gets.
+        An iterator that outlives its thread fails, rather than use the session
+        that the next thread gets.
         """
         names = [f"{i}" for i in range(100)]
         Group.objects.using("other").bulk_create(Group(name=name) for name in names)
@@ -89,15 +89,19 @@ class PooledTransactionTests(PoolTestCase):
             next(items)
             return items
 
-        for use in [list, lambda items: items.close()]:
-            with self.subTest(use=use):
-                items = self.run_thread(start)
+        def begin_and_start():
+            transaction.atomic("other").__enter__()
+            return start()
+
+        for target in [start, begin_and_start]:
+            with self.subTest(target=target.__name__):
+                items, dropped = self.run_thread(target), self.run_thread(target)
                 with transaction.atomic("other"):
                     self.save()
-                    try:
-                        use(items)
-                    except Error as e:
-                        self.assertIn("has ended", str(e))
+                    msg = "The thread that opened the connection has ended."
+                    with self.assertRaisesMessage(Error, msg):
+                        list(items)
+                    dropped.close()
                     self.save()
                 conn.close()
         self.assertEqual(Group.objects.using("other").count(), 104)

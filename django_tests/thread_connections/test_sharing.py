@@ -198,8 +198,7 @@ class OtherConnectionsTests(SharingTestCase):
         """A database backend may override connect()."""
 
         def connect():
-            conn = self.watch(connections["default"])
-            conn.close()
+            conn = connections["default"]
             conn.connection = conn.get_new_connection(conn.get_connection_params())
             return conn
 

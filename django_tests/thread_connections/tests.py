@@ -192,6 +192,7 @@ class ReusedConnectionsTests(ThreadConnectionsTestCase):
 
         def begin():
             transaction.set_autocommit(False)
+            transaction.commit()
             with transaction.atomic():
                 transaction.on_commit(callback)
             return connections["default"]
