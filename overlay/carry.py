@@ -4,7 +4,8 @@ import re
 import shlex
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Self
 
 from overlay import sdist
-from overlay.apply import commit_series, worktree
+from overlay.apply import commit_series
 from overlay.checkout import (
     BASE_DATE,
     commit_folder,
@@ -25,7 +26,8 @@ from overlay.checkout import (
     unfinished,
 )
 from overlay.errors import OverlayError
-from overlay.git import GitError, git
+from overlay.export import MARKERS
+from overlay.git import GitError, git, require
 from overlay.history import series_at
 from overlay.series import HOME, Series, django_version, read_text, trailers
 
@@ -33,8 +35,12 @@ from overlay.series import HOME, Series, django_version, read_text, trailers
 SHA256 = "Overlay-SHA256"
 SOURCE = "Overlay-Source"
 
+# The commits of a series that are no patch.
+RELEASE = "release"
+TESTS = "tests"
 
-KEEP_EMPTY = ("--allow-empty", "--keep-redundant-commits")
+# The oldest git that has `git merge-tree --write-tree` (its release notes for 2.38).
+MERGES_TREES = (2, 38)
 
 
 class Conflict(OverlayError):
@@ -70,7 +76,7 @@ def carry_series(
             index.place_note(base, commit, source.name, target, name)
 
         picked = _for_line(tree, [base, *commits], source.name, name, with_note)
-        _rebase(tree, [f"pick {commit}" for commit in picked[1:]])
+        _rebase(tree, {commit: [] for commit in picked[1:]})
 
 
 def carry_change(
@@ -84,12 +90,14 @@ def carry_change(
     """
     Make `tree` a repository with `target`, and what changed in `source`, on top.
 
-    That is what changed since `revision` of the repository `home`: each change is
-    added to the patch of the same file name. A new patch is added, a dropped one is
-    left out, and the order is that of `source`. export() then writes the patches.
+    That is what changed since `revision` of the repository `home`, in the tree that
+    each patch, by its file name, and those below it make: it does not matter which
+    patch a line was in. A new patch is added, a dropped one is left out, and the order
+    is that of `source`. export() then writes the patches.
 
     Raise Conflict and OverlayError as carry_series() does.
     """
+    require(MERGES_TREES)
     archive = sdist.fetch(target.release, target.sha256[target.release], cache)
     with (
         TemporaryDirectory(prefix="django-overlay-") as folder,
@@ -111,19 +119,30 @@ def carry_change(
         def for_target(series: Series) -> dict[str, str]:
             commits = [base, *_commits(tree, series, base)]
             lines = (source.name, target.name)
-            return _by_name(series, _for_line(tree, commits, *lines, with_note)[1:])
+            return _by_name(series, _for_line(tree, commits, *lines, with_note))
 
-        theirs = _by_name(target, _commits(tree, target, head(tree)))
+        top = head(tree)
+        theirs = _by_name(target, [top, *_commits(tree, target, top)])
         old, new = for_target(before), for_target(source)
-        todo = []
-        tests = new.pop("tests")
-        for name, commit in new.items():
-            if name in old and name in theirs:
-                todo.append(f"pick {theirs[name]}")
-                todo += _fixup(tree, old[name], commit)
-            else:
-                todo.append(f"pick {commit}")
-        _rebase(tree, [*todo, f"pick {tests}"])
+        labels = (target.name, f"changed-{source.name}")
+        todo: dict[str, list[str]] = {}
+        below: Counter[tuple[str, str]] = Counter()
+        names = [RELEASE]
+        for patch in source.patches:
+            name = patch.name
+            names.append(name)
+            # As far as one of the patches up to here reached, whatever the order was.
+            sides = [_last(commits, names) for commits in (old, theirs)]
+            merged, conflicts = _merged(tree, *sides, new[name], labels)
+            like, message = new[name], _message(tree, new[name])
+            if name in old and name in theirs and _message(tree, old[name]) == message:
+                like, message = theirs[name], _message(tree, theirs[name])
+            with _Index(tree, merged) as index:
+                top = index.commit(message, top, like=like)
+            # What was solved in a patch is not asked for again in those above it.
+            todo[top] = sorted({file for file, _ in conflicts - below})
+            below = conflicts
+        _rebase(tree, todo | {new[TESTS]: []})
 
 
 @contextmanager
@@ -138,8 +157,7 @@ def begun(tree: Path, known: list[Series]) -> Iterator[Series | None]:
     if not has_repository(tree):
         yield None
         return
-    base = git(tree, "show", "--no-patch", "--format=%B", series_base(tree))
-    carried = trailers(base)
+    carried = trailers(_message(tree, series_base(tree)))
     if SOURCE not in carried:
         yield None
         return
@@ -190,9 +208,18 @@ def _line(release: str) -> str:
 
 
 def _by_name(series: Series, commits: list[str]) -> dict[str, str]:
-    """Return the commits by the names of their patches; the last one is the tests'."""
-    names = [*(patch.name for patch in series.patches), "tests"]
+    """Return the commits, a release with the series on top, by the patches' names."""
+    names = [RELEASE, *(patch.name for patch in series.patches), TESTS]
     return dict(zip(names, commits, strict=True))
+
+
+def _last(commits: dict[str, str], names: Container[str]) -> str:
+    """Return the last of the commits that has one of the names."""
+    return [commit for name, commit in commits.items() if name in names][-1]
+
+
+def _message(tree: Path, commit: str) -> str:
+    return git(tree, "show", "--no-patch", "--format=%B", commit).rstrip("\n")
 
 
 @contextmanager
@@ -254,8 +281,8 @@ def _for_line(
         with _Index(tree, commit) as index:
             index.replace_versions(base, commit, source, target)
             with_note(index, commit)
-            message = git(tree, "show", "--no-patch", "--format=%B", commit)
-            new.append(index.commit(message.rstrip("\n"), *new[-1:], like=commit))
+            message = _message(tree, commit)
+            new.append(index.commit(message, *new[-1:], like=commit))
     return new
 
 
@@ -379,50 +406,85 @@ def _underlines(title: str, under: str) -> bool:
     return bool(title.strip()) and re.fullmatch(r"([=\-~])\1{2,}", under) is not None
 
 
-def _fixup(tree: Path, old: str, new: str) -> list[str]:
+def _merged(
+    tree: Path, base: str, ours: str, theirs: str, labels: tuple[str, str]
+) -> tuple[str, Counter[tuple[str, str]]]:
     """
-    Return what a git rebase has to do to make the patch `old` the patch `new`.
+    Return the tree that merges the files of two commits, and what conflicts in it.
 
-    It is a commit of the difference, once what changed in the patches below is there.
+    A conflict is a file, and the lines from marker to marker. Where git makes no
+    markers, as if one side has deleted the file, it is what the sides have. The
+    markers have the labels, so that the same conflict always is the same text.
     """
-    with worktree(tree, f"{new}^") as scratch:
-        git(scratch, "checkout", "--quiet", "--force", "HEAD")
-        # Where the patches below were changed, too, the difference has the changes.
-        git(scratch, "cherry-pick", "--strategy-option=theirs", *KEEP_EMPTY, old)
-        below = head(scratch)
-    old_text, new_text = (
-        git(tree, "show", "--no-patch", "--format=%B", commit) for commit in (old, new)
-    )
-    same_tree = not git(tree, "diff", "--name-only", below, new)
-    if same_tree and old_text == new_text:
-        return []
-    with _Index(tree, new) as index:
-        commit = index.commit(new_text.rstrip("\n"), below, like=new)
-    return [f"fixup {'-C ' if old_text != new_text else ''}{commit}"]
+    # Before git 2.40 the base can't be given: it is the parent of both.
+    parent = _commit_tree(tree, base)
+    refs = [f"refs/heads/{label}" for label in labels]
+    for ref, commit in zip(refs, (ours, theirs), strict=True):
+        git(tree, "update-ref", ref, _commit_tree(tree, commit, "-p", parent))
+    try:
+        said = git(tree, "merge-tree", "--write-tree", "--no-messages", "-z", *labels)
+    except GitError as error:
+        if not error.stdout:
+            raise
+        said = error.stdout
+    for ref in refs:
+        git(tree, "update-ref", "-d", ref)
+    merged, *entries = said.split("\0")
+    sides: dict[str, str] = {}
+    for entry in filter(None, entries):
+        side, file = entry.split("\t", 1)
+        sides[file] = sides.get(file, "") + side
+    conflicts: Counter[tuple[str, str]] = Counter()
+    for file, both in sides.items():
+        text = git(tree, "cat-file", "--batch", stdin=f"{merged}:{file}\n")
+        found = re.findall(r"^<{7} .*?^>{7} ", text, re.DOTALL | re.MULTILINE)
+        conflicts.update((file, conflict) for conflict in found or [both])
+    return merged, conflicts
 
 
-def _rebase(tree: Path, todo: list[str]) -> None:
-    """Let git rebase do what `todo` says; raise Conflict if the user has to help."""
+def _commit_tree(tree: Path, commit: str, *options: str) -> str:
+    """Return the id of a commit of the files of `commit` that is for a merge only."""
+    files = f"{commit}^{{tree}}"
+    return git(tree, "commit-tree", "-m", "Merged", *options, files).strip()
+
+
+def _rebase(tree: Path, todo: dict[str, list[str]]) -> None:
+    """
+    Let git rebase pick the commits in `todo`; raise Conflict if the user has to help.
+
+    It also stops at a commit that has conflicts in files of its own, given as a list.
+    """
     with TemporaryDirectory(prefix="django-overlay-") as folder:
         file = Path(folder, "todo")
-        file.write_text("".join(f"{line} {_subject(tree, line)}\n" for line in todo))
+        file.write_text("".join(_steps(tree, *item) for item in todo.items()))
         editor = {
             "GIT_EDITOR": "true",
             "GIT_SEQUENCE_EDITOR": f"cp {shlex.quote(str(file))}",
         }
+        options = ("--interactive", "--empty=keep", "--reschedule-failed-exec")
         try:
-            git(tree, "rebase", "--interactive", "--empty=keep", "HEAD", env=editor)
+            git(tree, "rebase", *options, "HEAD", env=editor)
         except GitError:
             if not unfinished(tree):
                 raise
-            files = git(tree, "diff", "--name-only", "--diff-filter=U", "-z")
-            names = enumeration(files.split("\0")[:-1])
-            raise Conflict(
-                f"git rebase has stopped in {tree}, with conflicts in {names}: edit "
-                "them, `git add` them, and `git rebase --continue` until it is done."
-            ) from None
+    if unfinished(tree):
+        unmerged = git(tree, "diff", "--name-only", "--diff-filter=U", "-z")
+        names = enumeration(unmerged.split("\0")[:-1] or todo.get(head(tree), []))
+        raise Conflict(
+            f"git rebase has stopped in {tree}, with conflicts in {names}: edit "
+            "them, `git add` them, and `git rebase --continue` until it is done."
+        )
 
 
-def _subject(tree: Path, step: str) -> str:
-    """Return what the user is told of a step: the subject of its commit."""
-    return git(tree, "show", "--no-patch", "--format=%s", step.split()[-1]).strip()
+def _steps(tree: Path, commit: str, conflicts: list[str]) -> str:
+    """Return the lines of a git rebase's todo for a commit with conflicts in files."""
+    subject = git(tree, "show", "--no-patch", "--format=%s", commit).strip()
+    if not conflicts:
+        return f"pick {commit} {subject}\n"
+    # git prints the line when it stops. It would go on with markers left: they are
+    # committed.
+    check = ["git", "grep", "-n", "-E", MARKERS, "--", *conflicts]
+    return (
+        f"edit {commit} {subject} (conflicts in {enumeration(conflicts)})\n"
+        f"exec ! {shlex.join(check)}\n"
+    )

@@ -33,6 +33,9 @@ from overlay.status import applied_revision, series_revision
 # A ref in the tree to what the last export wrote, beside what apply() has recorded.
 EXPORTED = "refs/django-overlay/exported"
 
+# The lines around a conflict, as an extended regular expression.
+MARKERS = "^(<<<<<<<|>>>>>>>) "
+
 
 def export(tree: Path, series: Series) -> list[Path]:
     """
@@ -43,8 +46,9 @@ def export(tree: Path, series: Series) -> list[Path]:
     name. Return the files that changed, among them the ones that were removed.
 
     Raise OverlayError, having written nothing, if `tree` has uncommitted work, a
-    commit lacks its reason or a trailer, a file would be overwritten whose contents
-    git has not stored, or the series is not the one that was applied to `tree`.
+    commit lacks its reason or a trailer or has conflict markers, a file would be
+    overwritten whose contents git has not stored, or the series is not the one that
+    was applied to `tree`.
     """
     changed = exported(tree, series)
     _require_stored(series.directory, changed)
@@ -82,6 +86,7 @@ def exported(tree: Path, series: Series) -> dict[Path, bytes | None]:
     commits = commits_since(tree, base)
     if not commits:
         raise OverlayError(f"The {series.name} series is not applied to {tree}.")
+    _require_solved(tree, base)
     apps = test_apps(commits)
     new = _patches(tree, base, series, commits) | testapps.exported(tree, apps, series)
     return {
@@ -156,6 +161,16 @@ def _require_same_tree(
                 f"in {tree}: its lines are there more than once, or are changed and "
                 "changed back on the way."
             )
+
+
+def _require_solved(tree: Path, base: str) -> None:
+    """Raise OverlayError if a commit since `base` has conflict markers."""
+    walk = ("log", "--first-parent", "--reverse", "--format=%h (%s)")
+    if marked := git(tree, *walk, f"-G{MARKERS}", f"{base}..HEAD").splitlines():
+        raise OverlayError(
+            f"{marked[0]} has conflict markers: edit it, with `git rebase "
+            f"--interactive {base[:10]}`."
+        )
 
 
 def _require_documented(commit: Commit) -> None:

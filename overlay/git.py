@@ -69,10 +69,10 @@ PINNED = {
 
 
 class GitError(OverlayError):
-    """git ended with an error; `stderr` is all that it said."""
+    """git ended with an error; `stderr` and `stdout` are all that it said."""
 
-    def __init__(self, command: str, stderr: str) -> None:
-        self.stderr = stderr
+    def __init__(self, command: str, stderr: str, stdout: str = "") -> None:
+        self.stderr, self.stdout = stderr, stdout
         said = [
             line.partition(": ")[2]
             for line in stderr.splitlines()
@@ -133,8 +133,13 @@ def git(
         env=_environment() | (env or {}),
     )
     if done.returncode:
-        raise GitError(args[0], decode(done.stderr))
+        raise GitError(args[0], decode(done.stderr), decode(done.stdout))
     return decode(done.stdout)
+
+
+def require(minimum: tuple[int, int]) -> None:
+    """Raise OverlayError if git is missing, or older than `minimum`."""
+    _usable(shutil.which("git"), minimum)
 
 
 def decode(data: bytes) -> str:
@@ -171,16 +176,16 @@ def _environment() -> dict[str, str]:
 
 
 @cache
-def _usable(program: str | None) -> str:
+def _usable(program: str | None, minimum: tuple[int, int] = MINIMUM) -> str:
     """Return `program` if it is a git that is new enough."""
-    needed = ".".join(map(str, MINIMUM))
+    needed = ".".join(map(str, minimum))
     if program is None:
         raise OverlayError(f"git is not on the PATH: install git {needed} or newer.")
     said = subprocess.run(
         [program, "version"], check=False, capture_output=True, text=True
     ).stdout
     found = re.search(r"\d+(\.\d+)+", said)
-    if not found or tuple(map(int, found[0].split("."))) < MINIMUM:
+    if not found or tuple(map(int, found[0].split("."))) < minimum:
         raise OverlayError(f"{program} is too old: git {needed} or newer is needed.")
     return program
 

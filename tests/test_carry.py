@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import re
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -9,13 +11,14 @@ import pytest
 
 from overlay.apply import apply
 from overlay.carry import Conflict, begun, carry_change, carry_series, heading, placed
+from overlay.checkout import unfinished
 from overlay.errors import OverlayError
 from overlay.export import export
 from overlay.review import review
 from overlay.series import Series, patch_subject, read_all
 from overlay.status import APPLIED, status
 
-from .conftest import commit, edit, files, git, write
+from .conftest import commit, edit, executable, files, git, write
 
 BODY = "".join(f"line_{number} = {number}\n" for number in range(40))
 NOTES = """\
@@ -187,8 +190,7 @@ def test_conflicts_are_left_to_the_user(series, home, release, cache, tmp_path):
     with begun(work, read_all(home)) as new, pytest.raises(OverlayError, match="under"):
         export(work, new)
     write(work / "django/db/utils.py", BODY.replace("= 9\n", "= 'NINE'\n"))
-    git(work, "add", "--all")
-    git(work, "-c", "core.editor=true", "rebase", "--continue")
+    go_on(work)
     new = export_carried(work, home)
     tree = applied(new, tmp_path / "tree", "6.1.4", line_9="99")
     text = (tree / "django/db/utils.py").read_text()
@@ -235,24 +237,30 @@ def older(series, home, release, cache, tmp_path) -> Series:
         carry_series(series, "6.0.7", work, cache)
     text = BODY.replace("= 9\n", "= 'nine'\n").replace("_30 = 30\n", "_30 = 'xx'\n")
     write(work / "django/db/utils.py", text)
-    git(work, "add", "--all")
-    git(work, "-c", "core.editor=true", "rebase", "--continue")
+    go_on(work)
     new = export_carried(work, home)
     commit(home, "The 6.0 series")
     return new
 
 
-def change(series: Series, tree: Path, number: int, edits) -> None:
+def change(series: Series, tree: Path, number: int, edits, **changes: str) -> None:
     """Apply the series to `tree`, change the commit of a patch, and export."""
-    write_release(tree, series.release)
+    write_release(tree, series.release, **changes)
     apply(tree, series)
-    above = git(tree, "rev-list", "--reverse", f"HEAD~{3 - number}..HEAD").split()
-    git(tree, "checkout", "-q", "--detach", f"HEAD~{3 - number}")
+    above = len(series.patches) + 1 - number
+    commits = git(tree, "rev-list", "--reverse", f"HEAD~{above}..HEAD").split()
+    git(tree, "checkout", "-q", "--detach", f"HEAD~{above}")
     edits(tree)
     git(tree, "add", "--all")
     git(tree, "commit", "-q", "--amend", "--no-edit")
-    git(tree, "cherry-pick", *above)
+    git(tree, "cherry-pick", *commits)
     export(tree, series)
+
+
+def go_on(tree: Path) -> None:
+    """Do what the user is told to do with a conflict that is solved."""
+    git(tree, "add", "--all")
+    git(tree, "-c", "core.editor=true", "rebase", "--continue")
 
 
 def test_an_edit_goes_to_the_patch_of_that_name(series, older, home, cache, tmp_path):
@@ -299,6 +307,180 @@ def test_a_message_goes_along(series, older, home, cache, tmp_path):
 def test_nothing_changed_is_nothing_to_export(series, older, home, cache, tmp_path):
     carry_change(series, "HEAD", older, tmp_path / "work", home, cache)
     assert export(tmp_path / "work", older) == []
+
+
+def test_lines_go_to_a_new_patch_below_theirs(series, older, home, cache, tmp_path):
+    tree = tmp_path / "edited"
+    write_release(tree, "6.1.3")
+    apply(tree, series)
+    first, second, tests = git(tree, "rev-list", "--reverse", "HEAD~3..HEAD").split()
+    git(tree, "reset", "-q", "--hard", f"{first}^")
+    edit(tree / "django/db/utils.py", "line_9 = 9\n", "line_9 = 'nine'\n")
+    edit(tree / "docs/ref.txt", "End\n", "New\n\nEnd\n")
+    commit(tree, "Began it.", body="It is half of it.", apps="threads")
+    git(tree, "checkout", first, "--", ".")
+    git(tree, "commit", "-q", "-C", first)
+    git(tree, "cherry-pick", second)
+    edit(tree / "django/db/utils.py", "line_35 = 35\n", "line_35 = 0\n")
+    git(tree, "commit", "-q", "--all", "--amend", "--no-edit")
+    git(tree, "cherry-pick", tests)
+    export(tree, series)
+    carry_change(series, "HEAD", older, tmp_path / "work", home, cache)
+    assert unfinished(tmp_path / "work") is None
+    export(tmp_path / "work", older)
+    assert [patch.name for patch in older.patches] == [
+        "began-it.patch",
+        "closed-them.patch",
+        "named-them.patch",
+    ]
+    assert [added(patch) for patch in older.patches] == [
+        ["line_9 = 'nine'", "New", ""],
+        [
+            *[".. versionadded:: 6.0", "", "    Closed.", ""],
+            *["* Connections are", "  closed.", ""],
+        ],
+        ["line_30 = 'xx'", "line_35 = 0"],
+    ]
+
+
+def added(patch: Path) -> list[str]:
+    """Return the lines that a patch adds."""
+    return re.findall(r"^\+(?!\+\+ )(.*)$", patch.read_text(), re.MULTILINE)
+
+
+@pytest.fixture
+def longer(series, older, home, cache, tmp_path) -> None:
+    """Have three more patches in both series."""
+    tree = tmp_path / "longer"
+    write_release(tree, "6.1.3")
+    apply(tree, series)
+    for number in (15, 20, 25):
+        edit(tree / "django/db/utils.py", f" = {number}\n", f" = 'n{number}'\n")
+        commit(tree, f"Wrote {number}.", body="It was a number.", apps="threads")
+    export(tree, series)
+    carry_change(series, "HEAD", older, tmp_path / "carried", home, cache)
+    export(tmp_path / "carried", older)
+    assert len(older.patches) == 5
+    commit(home, "Three more")
+
+
+def test_a_conflict_is_solved_once_for_the_patches_above(
+    series, older, longer, home, cache, tmp_path
+):
+    change(
+        series,
+        tmp_path / "edited",
+        2,
+        lambda tree: edit(tree / "django/db/utils.py", "'x'", "'y'"),
+    )
+    work = tmp_path / "work"
+    with pytest.raises(Conflict, match=r"conflicts in django/db/utils\.py: edit"):
+        carry_change(series, "HEAD", older, work, home, cache)
+    assert git(work, "branch", "--list", "--format=%(refname:short)", "*6*") == ""
+    text = (work / "django/db/utils.py").read_text()
+    conflict = (
+        "<<<<<<< 6.0\nline_30 = 'xx'\n=======\nline_30 = 'y'\n>>>>>>> changed-6.1\n"
+    )
+    assert conflict in text
+    with pytest.raises(OverlayError, match="rebase is under way"):
+        export(work, older)
+    edit(work / "django/db/utils.py", conflict, "line_30 = 'yy'\n")
+    go_on(work)
+    assert unfinished(work) is None
+    assert export(work, older) == [older.patches[1]]
+    assert added(older.patches[1]) == ["line_30 = 'yy'"]
+
+
+def differ(series: Series, older: Series, folder: Path, patch: int, line: int) -> None:
+    """Have a patch of both series make something else of a line."""
+    for this, changes in ((series, {}), (older, {"line_30": "33"})):
+        change(
+            this,
+            folder / f"{this.name}-{line}",
+            patch,
+            lambda tree, this=this: edit(
+                tree / "django/db/utils.py", f" = {line}\n", f" = '{this.name}'\n"
+            ),
+            **changes,
+        )
+
+
+def solve(file: Path, text: str) -> None:
+    """Put a text in the place of the conflict in a file."""
+    solved, number = re.subn(
+        r"^<{7} .*?^>{7} .*?\n", text, file.read_text(), flags=re.DOTALL | re.MULTILINE
+    )
+    assert number == 1
+    file.write_text(solved)
+
+
+def test_each_patch_has_its_own_conflicts(series, older, longer, home, cache, tmp_path):
+    differ(series, older, tmp_path, 2, 3)
+    differ(series, older, tmp_path, 4, 12)
+    work = tmp_path / "work"
+    with pytest.raises(Conflict):
+        carry_change(series, "HEAD", older, work, home, cache)
+    solve(work / "django/db/utils.py", "line_3 = 33\n")
+    go_on(work)
+    assert git(work, "show", "--no-patch", "--format=%s") == "Wrote 20."
+    assert "(conflicts in django/db/utils.py)" in git(work, "status")
+    solve(work / "django/db/utils.py", "line_12 = 1212\n")
+    go_on(work)
+    assert unfinished(work) is None
+    assert export(work, older) == [older.patches[1], older.patches[3]]
+    assert added(older.patches[1]) == ["line_3 = 33", "line_30 = 'xx'"]
+    assert added(older.patches[3]) == ["line_12 = 1212", "line_20 = 'n20'"]
+
+
+def test_a_conflict_that_is_left_stops_git_again(
+    series, older, longer, home, cache, tmp_path
+):
+    differ(series, older, tmp_path, 2, 3)
+    work = tmp_path / "work"
+    with pytest.raises(Conflict):
+        carry_change(series, "HEAD", older, work, home, cache)
+    for _ in range(2):
+        with pytest.raises(subprocess.CalledProcessError) as stopped:
+            go_on(work)
+        assert "django/db/utils.py:4:<<<<<<< 6.0\n" in stopped.value.stdout
+        with pytest.raises(OverlayError, match="rebase is under way"):
+            export(work, older)
+    solve(work / "django/db/utils.py", "line_3 = 33\n")
+    git(work, "commit", "-q", "--all", "--amend", "--no-edit")
+    go_on(work)
+    assert export(work, older) == [older.patches[1]]
+    assert added(older.patches[1]) == ["line_3 = 33", "line_30 = 'xx'"]
+
+
+def test_a_file_that_one_line_has_removed_is_a_conflict(
+    series, older, longer, home, cache, tmp_path
+):
+    def remove(tree):
+        (tree / "docs/ref.txt").unlink()
+
+    change(older, tmp_path / "removed", 2, remove, line_30="33")
+    change(
+        series,
+        tmp_path / "edited",
+        2,
+        lambda tree: edit(tree / "docs/ref.txt", "End\n", "The end\n"),
+    )
+    work = tmp_path / "work"
+    with pytest.raises(Conflict, match=r"conflicts in docs/ref\.txt: edit"):
+        carry_change(series, "HEAD", older, work, home, cache)
+    assert (work / "docs/ref.txt").read_text().endswith("The end\n")
+    remove(work)
+    go_on(work)
+    assert export(work, older) == []
+
+
+def test_a_git_that_cannot_merge_trees_is_refused(
+    series, older, home, cache, tmp_path, monkeypatch
+):
+    executable(tmp_path / "bin/git", "echo git version 2.37.7")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(OverlayError, match=r"too old: git 2\.38 or newer is needed"):
+        carry_change(series, "HEAD", older, tmp_path / "work", home, cache)
 
 
 def test_a_new_patch_is_added_in_its_place_and_a_dropped_one_goes(
@@ -360,8 +542,7 @@ def test_an_edit_that_conflicts_is_left_to_the_user(
         carry_change(series, "HEAD", older, work, home, cache)
     text = BODY.replace("= 9\n", "= 'nine'\n").replace("_30 = 30\n", "_30 = 'yy'\n")
     write(work / "django/db/utils.py", text)
-    git(work, "add", "--all")
-    git(work, "-c", "core.editor=true", "rebase", "--continue")
+    go_on(work)
     assert export(work, older) == [older.patches[1]]
     assert "+line_30 = 'yy'\n" in older.patches[1].read_text()
 

@@ -201,6 +201,13 @@ def test_a_commit_without_a_reason_is_refused(applied, series):
     refused(applied, series, "lacks a reason")
 
 
+def test_a_commit_with_conflict_markers_is_refused(applied, series):
+    tests = applied / "tests/forks/tests.py"
+    write(tests, f"<<<<<<< 6.0\n=======\n{tests.read_text()}>>>>>>> changed-6.1\n")
+    git(applied, "commit", "-q", "--all", "--amend", "--no-edit")
+    refused(applied, series, r"\(Placed .+\) has conflict markers: edit it")
+
+
 def test_two_commits_with_one_name_are_refused(applied, series):
     for subject in ("Did it.", "Fixed #1 -- Did it!"):
         write(applied / "django/live.py", subject)
