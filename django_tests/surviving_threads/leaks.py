@@ -1,5 +1,5 @@
 """
-This module becomes part of the projects whose tests leave connections open.
+This module becomes part of the projects.
 """
 
 import gc
@@ -32,7 +32,7 @@ def leak(alias="default", alive=True, in_transaction=False, **kwargs):
     """Leave a connection open in a thread that goes on, or has ended."""
 
     def run(ready):
-        connections[alias].ensure_connection()  # This line is reported.
+        connections[alias].ensure_connection()
         if in_transaction:
             transaction.atomic(using=alias).__enter__()
         Item.objects.using(alias).count()

@@ -1,5 +1,6 @@
 """
-Projects whose tests leave connections open, run in processes of their own.
+Projects whose tests leave threads and connections, run in processes of their
+own.
 """
 
 import os
@@ -11,7 +12,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from django.db import connections
+from django.db import connection, connections
+from django.test import SimpleTestCase
 
 SETTINGS = """
 INSTALLED_APPS = ["app"]
@@ -42,6 +44,7 @@ class Item(models.Model):
 
 IMPORTS = """
 import threading
+import time
 import unittest
 
 from django.db import close_old_connections, connection, connections, transaction
@@ -67,16 +70,17 @@ class Project:
     """
 
     # Seconds after which a run is said to hang.
-    time_limit = 20
+    time_limit = 40
 
-    def __init__(self, tests, settings="", **test_settings):
-        self.folder = Path(tempfile.mkdtemp(prefix="leaked_connections_"))
+    def __init__(self, tests, settings="", conftest="", **test_settings):
+        self.folder = Path(tempfile.mkdtemp(prefix="project_"))
         databases = {
             alias: self.get_settings(connections[alias].settings_dict, test_settings)
             for alias in ["default", "other"]
         }
         files = {
             "manage.py": MANAGE,
+            "conftest.py": conftest,
             "pytest.ini": PYTEST,
             "settings.py": SETTINGS.format(databases=databases) + settings,
             "app/__init__.py": "",
@@ -138,3 +142,60 @@ class Project:
                 process.wait()
             output.seek(0)
             return process.returncode, output.read()
+
+
+class ProjectTestCase(SimpleTestCase):
+    databases = {"default", "other"}
+    maxDiff = None
+
+    def setUp(self):
+        if connection.vendor == "sqlite" and connection.is_in_memory_db():
+            self.skipTest("Other processes can't use in-memory databases.")
+        self.name = connection.settings_dict["NAME"]
+        # Runs that failed, or were killed, have left databases behind.
+        self.drop_databases()
+        self.addCleanup(self.drop_databases)
+
+    def drop_databases(self):
+        for alias in self.databases:
+            conn = connections[alias]
+            for suffix in ["", "_1", "_2"]:
+                name = f"{conn.settings_dict['NAME']}_leaked{suffix}"
+                if conn.vendor == "sqlite":
+                    Path(name).unlink(missing_ok=True)
+                    continue
+                with conn.cursor() as cursor:
+                    force = " WITH (FORCE)" if conn.vendor == "postgresql" else ""
+                    cursor.execute(f"DROP DATABASE IF EXISTS {name}{force}")
+
+    def get_database_names(self):
+        """Return the names of the test databases that projects have left."""
+        if connection.vendor == "sqlite":
+            paths = Path(self.name).parent.glob("*_leaked*")
+            return [path.name for path in paths]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                {
+                    "mysql": "SELECT schema_name FROM information_schema.schemata",
+                    "postgresql": "SELECT datname FROM pg_database",
+                }[connection.vendor]
+            )
+            return [name for (name,) in cursor.fetchall() if "_leaked" in name]
+
+    def create_project(self, tests, **kwargs):
+        project = Project(tests, **kwargs)
+        self.addCleanup(project.remove)
+        return project
+
+    def run_tests(self, project, *options, exit_code=0, **env):
+        """
+        Run the project's tests with Django's runner and return the output.
+        """
+        code, output = project.run("manage.py", "test", "--noinput", *options, **env)
+        self.assertEqual(code, exit_code, output)
+        return output
+
+    def run_pytest(self, project, *options, exit_code=0):
+        code, output = project.run("-m", "pytest", "-p", "no:cacheprovider", *options)
+        self.assertEqual(code, exit_code, output)
+        return output

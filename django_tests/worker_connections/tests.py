@@ -1,0 +1,173 @@
+import multiprocessing
+
+from leaked_connections.tests import (
+    PYTEST_FUNCTION,
+    TEST_CASES,
+    LeakTests,
+    ReportTestCase,
+)
+
+import django
+from django.db import connection
+from django.test import tag
+
+START_METHODS = multiprocessing.get_all_start_methods()
+if django.VERSION < (6, 0):
+    # Older versions don't run tests in parallel with it.
+    START_METHODS.remove("forkserver")
+
+
+class WorkerTestCase(ReportTestCase):
+    def run_in_parallel(self, tests, *options, exit_code=0, **kwargs):
+        """Run tests in workers of each kind and yield the output."""
+        # Otherwise, SQLite's databases of worker processes are in memory.
+        methods = ["fork"] if connection.vendor == "sqlite" else START_METHODS
+        project = self.create_project(tests, **kwargs)
+        for method in methods:
+            yield self.run_tests(
+                project,
+                "--parallel=2",
+                *options,
+                exit_code=exit_code,
+                START_METHOD=method,
+            )
+
+
+@tag("regression")
+class WorkerTests(WorkerTestCase):
+    """Nothing is known of the connections of worker processes."""
+
+    def test_report(self):
+        for in_transaction in [True, False]:
+            for output in self.run_in_parallel(
+                TEST_CASES % in_transaction,
+                "--fail-on-leaked-connections",
+                exit_code=1,
+            ):
+                self.assertLeakReported(output, LeakTests.test)
+                self.assertIn("\nFAILED (leaked connections=1)\n", output)
+
+    def test_pytest_xdist(self):
+        project = self.create_project(PYTEST_FUNCTION % True)
+        output = self.run_pytest(project, "--numprocesses=2")
+        self.assertLeakReported(output, LeakTests.pytest_test)
+
+    def test_many_classes(self):
+        """What's open is reported once, however many tests follow."""
+        tests = TEST_CASES % True + "".join(
+            f"\n\nclass Tests{i}(OtherTests):\n    pass" for i in range(10)
+        )
+        for output in self.run_in_parallel(tests):
+            self.assertLeakReported(output, LeakTests.test)
+
+    def test_long_report(self):
+        """A report doesn't have to fit in the buffer of a pipe."""
+        tests = """
+class LeakTests(TestCase):
+    def test_leak(self):
+        def run(ready):
+            threading.current_thread().name = "long" * 5000
+            Item.objects.count()
+            ready()
+            forever.wait()
+
+        for _ in range(10):
+            start(run)
+
+
+class OtherTests(TestCase):
+    def test_nothing(self):
+        pass
+"""
+        for output in self.run_in_parallel(tests):
+            self.assertReported(output, "longlong", number=10)
+
+    def test_thread(self):
+        """A worker process waits for its threads."""
+        tests = """
+class LeakTests(TestCase):
+    def test_leak(self):
+        leak(daemon=False)
+
+
+class OtherTests(TestCase):
+    def test_nothing(self):
+        pass
+"""
+        for output in self.run_in_parallel(tests):
+            self.assertReported(output)
+            self.assertIn("because of these threads: leaking.", output)
+
+    def test_parent(self):
+        """Worker processes don't report what their parent has opened."""
+        tests = TEST_CASES % True + """
+
+class Runner(DiscoverRunner):
+    def setup_databases(self, **kwargs):
+        old_config = super().setup_databases(**kwargs)
+        leak()
+        return old_config
+"""
+        for output in self.run_in_parallel(
+            tests, settings='TEST_RUNNER = "app.tests.Runner"'
+        ):
+            self.assertReported(
+                output,
+                " while no test was running\n",
+                f" while {LeakTests.test} was running\n",
+                number=2,
+            )
+
+
+class FalseAlarmTests(WorkerTestCase):
+    """Worker processes that are about to end aren't terminated."""
+
+    def assertQuiet(self, tests, *options, **kwargs):
+        for output in self.run_in_parallel(tests, *options, **kwargs):
+            self.assertIn("\nOK\n", output)
+            self.assertNotIn("Warning", output)
+            self.assertNotIn("Terminated", output)
+
+    def test_grace(self):
+        self.assertQuiet("""
+class Tests(TestCase):
+    event = threading.Event()
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        cls.event.set()
+
+    def test_thread(self):
+        def run(ready):
+            Item.objects.count()
+            ready()
+            self.event.wait()
+            time.sleep(0.1)
+            connections.close_all()
+
+        start(run, daemon=False)
+
+
+class OtherTests(TestCase):
+    def test_nothing(self):
+        pass
+""")
+
+    def test_ended(self):
+        self.assertQuiet("""
+from concurrent.futures import ThreadPoolExecutor
+
+
+class Tests(TestCase):
+    def test_thread(self):
+        leak(alive=False)
+
+
+class OtherTests(TestCase):
+    def test_executor(self):
+        executor.submit(Item.objects.count).result()
+
+
+executor = ThreadPoolExecutor()
+""")
