@@ -31,7 +31,9 @@ def test_leak():
 class ReportTestCase(ProjectTestCase):
     def assertReported(self, output, *details, number=1):
         """There's one report, with details of each of the connections."""
-        self.assertEqual(output.count(f"{WARNING}{number} "), 1, output)
+        plural = "" if number == 1 else "s"
+        title = f"{WARNING}{number} database connection{plural} open:\n"
+        self.assertEqual(output.count(title), 1, output)
         self.assertEqual(output.count(WARNING), 1, output)
         for detail in details:
             self.assertIn(detail, output)
@@ -48,6 +50,8 @@ class ReportTestCase(ProjectTestCase):
         output = self.run_tests(self.create_project(tests, **kwargs), *options)
         self.assertIn("\nOK\n", output)
         self.assertNotIn("Warning", output)
+        self.assertNotIn("FAILED", output)
+        self.assertNotIn("doesn't end", output)
 
 
 @tag("regression")
@@ -316,24 +320,27 @@ executor, busy_executor = ThreadPoolExecutor(1, "idle"), ThreadPoolExecutor(1, "
             number=2,
         )
 
-    def test_length(self):
-        """The report is short unless asked for more."""
-        body = "\n".join(
-            f"def connect_{i}():\n    connection.connect()\n" for i in range(7)
+    def get_places(self, *numbers):
+        """Return tests that leave these numbers of connections open."""
+        functions = "\n\n".join(
+            f"def connect_{i}():\n    connection.connect()\n"
+            for i in range(len(numbers))
         )
-        tests = """
+        names = ", ".join(f"connect_{i}" for i in range(len(numbers)))
+        return f"""
 class LeakTests(TestCase):
     def test_leak(self):
-        for function, number in zip(FUNCTIONS, [1, 1, 1, 7, 7, 7, 8]):
+        for function, number in zip([{names}], {numbers}):
             for _ in range(number):
                 start(lambda ready: (function(), ready(), forever.wait()))
 
 
-%s
+{functions}
+"""
 
-FUNCTIONS = [%s]
-""" % (body, ", ".join(f"connect_{i}" for i in range(7)))
-        project = self.create_project(tests)
+    def test_length(self):
+        """The report is short unless asked for more."""
+        project = self.create_project(self.get_places(1, 1, 1, 7, 7, 7, 8))
         output = self.run_tests(project)
         report = output.partition(WARNING)[2].splitlines()
         self.assertEqual(report[0], "32 database connections open:")
@@ -345,6 +352,42 @@ FUNCTIONS = [%s]
         output = self.run_tests(project, "-v2")
         self.assertEqual(output.count("by the running thread"), 32)
         self.assertNotIn(" more", output)
+
+    def test_complete(self):
+        """A report that's short anyway is complete."""
+        output = self.run_tests(self.create_project(self.get_places(*[5] * 5)))
+        self.assertReported(output, number=25)
+        self.assertEqual(output.count("by the running thread"), 25)
+        self.assertNotIn(" more", output)
+
+    def test_runs(self):
+        """A run isn't blamed for what was left open by an earlier one."""
+        project = self.create_project(
+            """
+class Runner(DiscoverRunner):
+    def run_tests(self, test_labels, **kwargs):
+        super().run_tests(["app.tests.LeakTests"], **kwargs)
+        forever.set()
+        thread.join()
+        return super().run_tests(["app.tests.OtherTests"], **kwargs)
+
+
+class LeakTests(TestCase):
+    def test_leak(self):
+        global thread
+
+        thread = start(lambda ready: (Item.objects.count(), ready(), forever.wait()))
+
+
+class OtherTests(TestCase):
+    def test_nothing(self):
+        Item.objects.count()
+""",
+            settings='TEST_RUNNER = "app.tests.Runner"',
+        )
+        output = self.run_tests(project, "--fail-on-leaked-connections")
+        self.assertReported(output)
+        self.assertEqual(output.count("FAILED"), 1)
 
     @unittest.skipIf(connection.vendor == "sqlite", "SQLite doesn't tell.")
     def test_flush(self):
@@ -359,10 +402,37 @@ class Tests(TransactionTestCase):
                 forever.wait()
 
         start(run)
+        # Nobody knows who has opened this one.
+        other = connection.get_new_connection(connection.get_connection_params())
+        self.addClassCleanup(other.close)
 """)
         output = self.run_tests(project, exit_code=1)
         self.assertReported(output)
         self.assertRegex(output, r", opened by thread 'leaking' in .*tests\.py:\d+\n")
+
+    @unittest.skipIf(connection.vendor == "sqlite", "SQLite doesn't tell.")
+    def test_flush_other_server(self):
+        """Another server may have a session of that number."""
+        project = self.create_project("""
+from dataclasses import replace
+from unittest import mock
+
+
+class Tests(TransactionTestCase):
+    def test_leak(self):
+        def run(ready):
+            with transaction.atomic():
+                Item.objects.create(name="item")
+                ready()
+                forever.wait()
+
+        start(run)
+        live = [replace(conn, alias="other") for conn in connections.live()]
+        mock.patch.object(connections, "live", return_value=live).start()
+""")
+        output = self.run_tests(project, exit_code=1)
+        self.assertReported(output)
+        self.assertNotIn("opened by thread", output)
 
     def test_threads(self):
         """It's said which threads the process waits for."""
@@ -420,10 +490,39 @@ class Tests(TestCase):
         start(run)
 """)
 
-    def test_ended(self):
-        """A thread closes its connections when it ends."""
+    def test_own(self):
+        """The runner's own connection is closed with the databases."""
+        self.assertNotReported("""
+class Tests(unittest.TestCase):
+    databases = {"default"}
+
+    def test_query(self):
+        Item.objects.count()
+""")
+
+    def test_real_database(self):
+        """
+        A thread that was running before may have a connection to the real
+        database.
+        """
         self.assertNotReported(
             """
+class Runner(DiscoverRunner):
+    def setup_databases(self, **kwargs):
+        start(lambda ready: (connection.connect(), ready(), forever.wait()))
+        return super().setup_databases(**kwargs)
+
+
+class Tests(TestCase):
+    def test_nothing(self):
+        pass
+""",
+            settings='TEST_RUNNER = "app.tests.Runner"',
+        )
+
+    def test_ended(self):
+        """A thread closes its connections when it ends."""
+        self.assertNotReported("""
 from concurrent.futures import ThreadPoolExecutor
 
 
@@ -435,9 +534,7 @@ class Tests(TestCase):
     def test_executor(self):
         with ThreadPoolExecutor() as executor:
             list(executor.map(lambda _: Item.objects.count(), range(10)))
-""",
-            "--fail-on-leaked-connections",
-        )
+""")
 
     def test_idle_executor(self):
         """An executor may have been there before the tests, and go on."""

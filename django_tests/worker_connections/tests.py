@@ -66,21 +66,22 @@ class WorkerTests(WorkerTestCase):
 class LeakTests(TestCase):
     def test_leak(self):
         def run(ready):
-            threading.current_thread().name = "long" * 5000
+            threading.current_thread().name = "long" * 25000
             Item.objects.count()
             ready()
             forever.wait()
 
         for _ in range(10):
             start(run)
+        # Let the other worker process have the other test.
+        time.sleep(0.5)
 
 
-class OtherTests(TestCase):
-    def test_nothing(self):
-        pass
+class OtherTests(LeakTests):
+    pass
 """
         for output in self.run_in_parallel(tests):
-            self.assertReported(output, "longlong", number=10)
+            self.assertReported(output, "longlong", number=20)
 
     def test_thread(self):
         """A worker process waits for its threads."""
@@ -98,25 +99,72 @@ class OtherTests(TestCase):
             self.assertReported(output)
             self.assertIn("because of these threads: leaking.", output)
 
-    def test_parent(self):
-        """Worker processes don't report what their parent has opened."""
-        tests = TEST_CASES % True + """
+    def test_busy_executor(self):
+        """What runs in an executor needs no frames of its own."""
+        tests = """
+from concurrent.futures import ThreadPoolExecutor
 
-class Runner(DiscoverRunner):
-    def setup_databases(self, **kwargs):
-        old_config = super().setup_databases(**kwargs)
-        leak()
-        return old_config
+
+class Tests(TestCase):
+    def test_executor(self):
+        executor.submit(Item.objects.count).result()
+        executor.submit(ready.set)
+        executor.submit(time.sleep, 3600)
+        ready.wait(10)
+
+
+class OtherTests(TestCase):
+    def test_nothing(self):
+        pass
+
+
+executor, ready = ThreadPoolExecutor(1, "busy"), threading.Event()
 """
-        for output in self.run_in_parallel(
-            tests, settings='TEST_RUNNER = "app.tests.Runner"'
-        ):
-            self.assertReported(
-                output,
-                " while no test was running\n",
-                f" while {LeakTests.test} was running\n",
-                number=2,
-            )
+        for output in self.run_in_parallel(tests):
+            self.assertReported(output, "thread 'busy_0'")
+            self.assertIn("because of these threads: busy_0.", output)
+
+    def test_ignored_signal(self):
+        """A worker process may ignore that it's asked to end."""
+        tests = """
+import signal
+
+
+class LeakTests(TestCase):
+    def test_leak(self):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        leak(daemon=False)
+
+
+class OtherTests(TestCase):
+    def test_nothing(self):
+        pass
+"""
+        for output in self.run_in_parallel(tests):
+            self.assertIn("because of these threads: leaking.", output)
+
+    def test_stopped_patches(self):
+        """Tests may stop all patches."""
+        tests = """
+from unittest import mock
+
+
+class LeakTests(TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        mock.patch.stopall()
+
+    def test_leak(self):
+        leak()
+
+
+class OtherTests(TestCase):
+    def test_nothing(self):
+        pass
+"""
+        for output in self.run_in_parallel(tests):
+            self.assertLeakReported(output, LeakTests.test)
 
 
 class FalseAlarmTests(WorkerTestCase):
@@ -153,6 +201,53 @@ class OtherTests(TestCase):
     def test_nothing(self):
         pass
 """)
+
+    def test_threads(self):
+        """The threads that a worker process waits for may end."""
+        self.assertQuiet("""
+class Tests(TestCase):
+    def test_thread(self):
+        def run(ready):
+            ready()
+            while threading.main_thread().is_alive():
+                time.sleep(0.01)
+
+        start(run, daemon=False)
+
+
+class OtherTests(TestCase):
+    def test_nothing(self):
+        pass
+""")
+
+    def test_no_report(self):
+        """A worker process may end without a report."""
+        self.assertQuiet(
+            """
+import os
+
+from django.test.runner import ParallelTestSuite
+
+
+class Suite(ParallelTestSuite):
+    grace_period = 1
+
+
+class Runner(DiscoverRunner):
+    parallel_test_suite = Suite
+
+
+class Tests(TestCase):
+    def test_exit(self):
+        threading._register_atexit(os._exit, 0)
+
+
+class OtherTests(TestCase):
+    def test_nothing(self):
+        pass
+""",
+            settings='TEST_RUNNER = "app.tests.Runner"',
+        )
 
     def test_ended(self):
         self.assertQuiet("""
