@@ -130,27 +130,6 @@ class LeakTests(TestCase):
         output = self.run_tests(project)
         self.assertReported(output, "    'default' by ", "    'other' by ", number=2)
 
-    def test_other_databases(self):
-        """Only connections to test databases are the business of tests."""
-        self.assertNotReported(
-            """
-class Runner(DiscoverRunner):
-    def teardown_databases(self, old_config, **kwargs):
-        super().teardown_databases(
-            [config for config in old_config if config[0].alias == "other"],
-            **kwargs,
-        )
-
-
-class LeakTests(TestCase):
-    databases = {"default", "other"}
-
-    def test_leak(self):
-        leak(alias="default")
-""",
-            settings='TEST_RUNNER = "app.tests.Runner"',
-        )
-
     def test_places(self):
         """A connection may be opened by a plain test, or by none."""
         project = self.create_project("""
@@ -462,6 +441,27 @@ executor = ThreadPoolExecutor(1)
 
 class FalseAlarmTests(ReportTestCase):
     """What isn't left open by running code isn't reported."""
+
+    def test_other_databases(self):
+        """Only connections to test databases are the business of tests."""
+        self.assertNotReported(
+            """
+class Runner(DiscoverRunner):
+    def teardown_databases(self, old_config, **kwargs):
+        super().teardown_databases(
+            [config for config in old_config if config[0].alias == "other"],
+            **kwargs,
+        )
+
+
+class LeakTests(TestCase):
+    databases = {"default", "other"}
+
+    def test_leak(self):
+        leak(alias="default")
+""",
+            settings='TEST_RUNNER = "app.tests.Runner"',
+        )
 
     def test_closed(self):
         self.assertNotReported("""

@@ -305,6 +305,7 @@ class ClosedConnectionsTests(UnclosedConnectionsTestCase):
             with self.subTest(max_age=max_age), self.max_age(max_age):
                 self.assertEqual(self.get_warnings(handle_request), [])
 
+    @tag("regression")
     @override_settings(ROOT_URLCONF=__name__)
     def test_after_request(self):
         """A connection that's opened after the request isn't the handler's."""
