@@ -159,7 +159,7 @@ class ProjectTestCase(SimpleTestCase):
     def drop_databases(self):
         for alias in self.databases:
             conn = connections[alias]
-            for suffix in ["", "_1", "_2"]:
+            for suffix in ["", "_1", "_2", "_gw0", "_gw1"]:
                 name = f"{conn.settings_dict['NAME']}_leaked{suffix}"
                 if conn.vendor == "sqlite":
                     Path(name).unlink(missing_ok=True)
