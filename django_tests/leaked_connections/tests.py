@@ -18,6 +18,19 @@ class OtherTests(TestCase):
     def test_nothing(self):
         Item.objects.count()
 """
+# A flush has to wait for this thread.
+LOCKING_THREAD = """
+
+class Tests(TransactionTestCase):
+    def test_leak(self):
+        def run(ready):
+            with transaction.atomic():
+                Item.objects.create(name="item")
+                ready()
+                forever.wait()
+
+        start(run)
+"""
 PYTEST_FUNCTION = """
 import pytest
 
@@ -371,16 +384,7 @@ class OtherTests(TestCase):
     @unittest.skipIf(connection.vendor == "sqlite", "SQLite doesn't tell.")
     def test_flush(self):
         """The error that a database can't be flushed tells the line."""
-        project = self.create_project("""
-class Tests(TransactionTestCase):
-    def test_leak(self):
-        def run(ready):
-            with transaction.atomic():
-                Item.objects.create(name="item")
-                ready()
-                forever.wait()
-
-        start(run)
+        project = self.create_project(LOCKING_THREAD + """
         # Nobody knows who has opened this one.
         other = connection.get_new_connection(connection.get_connection_params())
         self.addClassCleanup(other.close)
@@ -392,23 +396,17 @@ class Tests(TransactionTestCase):
     @unittest.skipIf(connection.vendor == "sqlite", "SQLite doesn't tell.")
     def test_flush_other_server(self):
         """Another server may have a session of that number."""
-        project = self.create_project("""
+        project = self.create_project(
+            """
 from dataclasses import replace
 from unittest import mock
-
-
-class Tests(TransactionTestCase):
-    def test_leak(self):
-        def run(ready):
-            with transaction.atomic():
-                Item.objects.create(name="item")
-                ready()
-                forever.wait()
-
-        start(run)
+"""
+            + LOCKING_THREAD
+            + """
         live = [replace(conn, alias="other") for conn in connections.live()]
         mock.patch.object(connections, "live", return_value=live).start()
-""")
+"""
+        )
         output = self.run_tests(project, exit_code=1)
         self.assertReported(output)
         self.assertNotIn("opened by thread", output)
