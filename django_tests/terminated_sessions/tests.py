@@ -440,7 +440,8 @@ class FindConnectionsTests(ThreadsTestCase):
 
     def test_deleted(self):
         """A connection may be deleted right now."""
-        with mock.patch.object(self.test_connections, "_wrapper_refs", {lambda: None}):
+        refs = {lambda: None}
+        with mock.patch("django.db.backends.base.base._wrapper_refs", refs):
             self.assertEqual(self.find_open(), [])
 
     def test_garbage(self):
