@@ -38,7 +38,7 @@ def save_all(names):
 # ... or each thread of the executor has, which is faster.
 def save_all_with_initializer(names):
     with ThreadPoolExecutor(
-        max_workers=3, initializer=connections.scope().enter
+        max_workers=3, initializer=connections.scope().__enter__
     ) as executor:
         list(executor.map(lambda name: Group.objects.create(name=name), names))
 

@@ -29,12 +29,10 @@ urlpatterns = [path("", save_view)]
 
 @tag("regression")
 class ExamplesTests(ThreadConnectionsTestCase):
-    """
-    The examples leave no connection open when they're done, and need nothing
-    else if scopes are required.
-    """
+    """The examples leave no connection open when they're done."""
 
     available_apps = ["django.contrib.auth", "django.contrib.contenttypes"]
+    settings_dict = {"CONN_MAX_AGE": 600}
 
     def setUp(self):
         super().setUp()
@@ -48,9 +46,8 @@ class ExamplesTests(ThreadConnectionsTestCase):
         self.addCleanup(lambda: self.assertEqual(recorded, []))
         self.addCleanup(close_old_connections)
         for alias in self.databases:
-            settings = {"CONN_MAX_AGE": 600, "CONN_SCOPE_REQUIRED": True}
             self.enterContext(
-                mock.patch.dict(connections[alias].settings_dict, settings)
+                mock.patch.dict(connections[alias].settings_dict, self.settings_dict)
             )
 
     def assertSaved(self):

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
@@ -8,7 +9,9 @@ from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from fork_connections.utils import get_session
 from thread_connections.utils import ThreadConnectionsTestCase
 
+from django.contrib.auth.models import Group
 from django.db import (
+    DatabaseError,
     OperationalError,
     close_old_connections,
     connection,
@@ -215,9 +218,168 @@ class ScopeTests(ScopeTestCase):
         for alias in self.databases:
             self.assertOpenConnections(0, alias)
 
+    def test_overlapping(self):
+        """The last of the scopes that overlap closes the connections."""
+
+        def generate(alias):
+            with connections.scope():
+                get_session(connections[alias])
+                yield
+
+        def target():
+            generators = [generate("default"), generate("other")]
+            for generator in generators:
+                next(generator)
+            generators[0].close()
+            for alias in self.databases:
+                self.assertIsNotNone(connections[alias].connection)
+            generators[1].close()
+
+        self.run_in_thread(target)
+        for alias in self.databases:
+            self.assertOpenConnections(0, alias)
+
+    def test_overlapping_open_connections_remain(self):
+        def generate():
+            with connections.scope():
+                yield
+
+        def target():
+            get_session()
+            generators = [generate(), generate()]
+            for generator in generators:
+                next(generator)
+            for generator in generators:
+                generator.close()
+            self.assertIs(connection.is_usable(), True)
+            connection.close()
+
+        self.run_in_thread(target)
+
+    def test_same_scope(self):
+        """A scope may be entered again before its end."""
+
+        def target():
+            scope = connections.scope()
+            with scope:
+                session = get_session()
+                with scope:
+                    get_session(connections["other"])
+                self.assertIsNone(connections["other"].connection)
+                self.assertEqual(get_session(), session)
+
+        self.assertCloses(target)
+
+    def test_generator_functions(self):
+        def generate():
+            yield
+
+        async def agenerate():
+            yield
+
+        for function in [generate, agenerate]:
+            with self.subTest(function=function.__name__):
+                with self.assertRaisesMessage(
+                    TypeError,
+                    "connections.scope() can't decorate a generator function. Use "
+                    "it as a context manager in the function.",
+                ):
+                    connections.scope()(function)
+
+    def test_other_thread(self):
+        """A scope that ends in another thread closes nothing."""
+        scope = connections.scope()
+        self.run_in_thread(scope.__enter__)
+        session = self.run_in_thread(get_session)
+        with self.assertRaisesMessage(
+            RuntimeError, "A scope must end in the thread that it started in."
+        ):
+            scope.__exit__(None, None, None)
+        self.assertEqual(self.run_in_thread(get_session), session)
+        self.run_in_thread(lambda: scope.__exit__(None, None, None))
+
+    def test_unusable_connection(self):
+        """A connection that the server has closed is replaced."""
+
+        def target():
+            get_session()
+            connection.errors_occurred = True
+            with mock.patch.object(
+                type(connection.ops.connection), "is_usable", return_value=False
+            ):
+                with connections.scope():
+                    self.assertIsNone(connection.connection)
+            with connections.scope():
+                get_session()
+
+        self.assertCloses(target)
+
+    def test_usable_connection(self):
+        """An error doesn't make a connection unusable."""
+
+        def target():
+            session = get_session()
+            with self.assertRaises(DatabaseError):
+                connection.cursor().execute("SELECT nothing FROM nowhere")
+            self.assertIs(connection.errors_occurred, True)
+            with connections.scope():
+                self.assertEqual(get_session(), session)
+            connection.close()
+
+        self.run_in_thread(target)
+
+    def test_unusable_connection_in_transaction(self):
+        """It's up to a transaction to deal with its connection."""
+
+        def target():
+            try:
+                with transaction.atomic():
+                    session = get_session()
+                    connection.errors_occurred = True
+                    connection.health_check_done = True
+                    with mock.patch.object(
+                        type(connection.ops.connection), "is_usable", return_value=False
+                    ):
+                        with connections.scope():
+                            self.assertEqual(get_session(), session)
+                    self.assertIs(connection.health_check_done, True)
+            finally:
+                connection.close()
+
+        self.run_in_thread(target)
+
+    def test_health_checks(self):
+        """Open connections are checked as at the beginning of a request."""
+
+        def target():
+            session = get_session()
+            connection.health_check_done = True
+            connection.health_check_enabled = True
+            with mock.patch.object(
+                type(connection.ops.connection), "is_usable", return_value=False
+            ):
+                with connections.scope():
+                    self.assertNotEqual(get_session(), session)
+
+        self.assertCloses(target)
+
+    def test_old_connection(self):
+        """A connection isn't closed for its age, as it may be in use."""
+
+        def target():
+            session = get_session()
+            connection.close_at = time.monotonic() - 1
+            with connections.scope():
+                self.assertEqual(get_session(), session)
+            connection.close()
+
+        self.run_in_thread(target)
+
     def test_initializer(self):
         """The threads of an executor keep their connections until they end."""
-        with ThreadPoolExecutor(1, initializer=connections.scope().enter) as executor:
+        with ThreadPoolExecutor(
+            1, initializer=connections.scope().__enter__
+        ) as executor:
             session = executor.submit(get_session).result()
             self.assertEqual(executor.submit(get_session).result(), session)
             self.assertOpenConnections(1)
@@ -228,7 +390,7 @@ class ScopeTests(ScopeTestCase):
         with warnings.catch_warnings(record=True) as recorded:
             warnings.simplefilter("always")
             with ThreadPoolExecutor(
-                max_workers=1, initializer=connections.scope().enter
+                max_workers=1, initializer=connections.scope().__enter__
             ) as executor:
                 executor.submit(get_session).result()
             close_old_connections()
@@ -241,6 +403,8 @@ class AsyncScopeTests(ScopeTestCase):
     A scope in asynchronous code closes what the code that it runs with
     sync_to_async() opens.
     """
+
+    available_apps = ["django.contrib.auth", "django.contrib.contenttypes"]
 
     def run_loop(self, coroutine_function):
         """Count connections while the threads of the loop are running."""
@@ -301,6 +465,90 @@ class AsyncScopeTests(ScopeTestCase):
 
         async def target():
             await asyncio.gather(*[task() for _ in range(5)])
+
+        self.run_loop(target)
+
+    def test_iterators_of_tasks(self):
+        """
+        Tasks share a connection. The end of the scope of one doesn't keep the
+        others from reading rows.
+        """
+
+        @connections.scope()
+        async def task(number):
+            rows = []
+            async for group in Group.objects.order_by("pk").aiterator(chunk_size=2):
+                rows.append(group.pk)
+                # The tasks end one after the other.
+                if len(rows) == 2:
+                    await asyncio.sleep(number / 100)
+            return rows
+
+        async def target():
+            for rows in await asyncio.gather(*[task(i) for i in range(20)]):
+                self.assertEqual(rows, expected)
+
+        expected = [Group.objects.create(name=str(i)).pk for i in range(10)]
+        self.run_loop(target)
+
+    def test_first_task_ends_last(self):
+        async def task(started, ended):
+            async with connections.scope():
+                session = await sync_to_async(get_session)()
+                started.set()
+                await ended.wait()
+                self.assertEqual(await sync_to_async(get_session)(), session)
+
+        async def target():
+            started, ended = asyncio.Event(), asyncio.Event()
+            first = asyncio.create_task(task(started, ended))
+            await started.wait()
+            async with connections.scope():
+                await sync_to_async(get_session)()
+                await sync_to_async(lambda: get_session(connections["other"]))()
+            ended.set()
+            await first
+            await sync_to_async(self.assertOpenConnections)(0, "other")
+
+        self.run_loop(target)
+
+    def test_open_connections_remain(self):
+        """A task's scope closes nothing that its thread had open before."""
+
+        async def target():
+            session = await sync_to_async(get_session)()
+            async with connections.scope():
+                await sync_to_async(lambda: get_session(connections["other"]))()
+            self.assertEqual(await sync_to_async(get_session)(), session)
+            await sync_to_async(self.assertOpenConnections)(0, "other")
+            await sync_to_async(connections.close_all)()
+
+        self.run_loop(target)
+
+    def test_cancelled_start(self):
+        """A task that doesn't enter its scope keeps no other from closing."""
+
+        @connections.scope()
+        async def never():
+            self.fail("This isn't run.")
+
+        @connections.scope()
+        async def save():
+            await sync_to_async(get_session)()
+
+        async def target():
+            blocked = threading.Event()
+            blocker = asyncio.create_task(sync_to_async(blocked.wait)())
+            await asyncio.sleep(0)
+            task = asyncio.create_task(never())
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.sleep(0)
+            blocked.set()
+            await blocker
+            with self.assertRaises(asyncio.CancelledError):
+                await task
+            await save()
 
         self.run_loop(target)
 

@@ -21,7 +21,7 @@ urlpatterns = [path("", view)]
 if __name__ == "__main__":
     setup()
     settings.DEBUG = True
-    settings.ROOT_URLCONF = "scope_connections.runserver"
+    settings.ROOT_URLCONF = "required_scopes.runserver"
     connections.settings["default"]["CONN_SCOPE_REQUIRED"] = True
     # The reloader runs it again.
     execute_from_command_line(["runserver", "runserver", "127.0.0.1:0"])
