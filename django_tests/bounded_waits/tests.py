@@ -194,7 +194,7 @@ class LimitLockWaitsTests(WaitsTestCase):
 
     @contextmanager
     def limit_lock_waits(self):
-        """Wait for a moment rather than for 10 seconds."""
+        """Wait for a moment rather than for 5 seconds."""
         with (
             self.conn.cursor() as cursor,
             self.conn.creation.limit_lock_waits(cursor, self.name),
@@ -227,7 +227,7 @@ class LimitLockWaitsTests(WaitsTestCase):
                     "postgresql": "SELECT current_setting('lock_timeout')",
                 }[connection.vendor]
             )
-            limits = {"mysql": (10, 10), "postgresql": ("10s",)}[connection.vendor]
+            limits = {"mysql": (5, 5), "postgresql": ("5s",)}[connection.vendor]
             self.assertEqual(cursor.fetchone(), limits)
 
     def test_row_lock(self):
