@@ -1,6 +1,9 @@
+import re
+
 import pytest
 
 from overlay.errors import OverlayError
+from overlay.series import HOME
 from overlay.testapps import place
 
 from .conftest import write
@@ -23,3 +26,12 @@ def test_placed_tests_never_replace_djangos_own(sdist, series):
     with pytest.raises(OverlayError, match="has its own tests/forks"):
         place(sdist, series)
     assert (sdist / "tests/forks/tests.py").read_text() == "theirs\n"
+
+
+def test_what_could_stand_in_django_needs_no_package_of_others():
+    foreign = "third_party|pytest|uvicorn|daphne|gevent|eventlet|conn_pool|mongodb_"
+    assert not [
+        path
+        for path in (HOME / "django_tests").rglob("*.py")
+        if path.parent.name != "third_party" and re.search(foreign, path.read_text())
+    ]

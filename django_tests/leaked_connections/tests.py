@@ -8,6 +8,7 @@ from django.test import tag
 WARNING = "LeakedConnectionWarning: Tests left "
 LINE = LEAKS.partition("ensure_connection()")[0].count("\n") + 1
 
+TEST = "app.tests.LeakTests.test_leak"
 TEST_CASES = """
 class LeakTests(TestCase):
     def test_leak(self):
@@ -30,14 +31,6 @@ class Tests(TransactionTestCase):
                 forever.wait()
 
         start(run)
-"""
-PYTEST_FUNCTION = """
-import pytest
-
-
-@pytest.mark.django_db
-def test_leak():
-    leak(in_transaction=%s)
 """
 
 
@@ -71,43 +64,18 @@ class ReportTestCase(ProjectTestCase):
 class LeakTests(ReportTestCase):
     """Connections that tests leave open aren't reported."""
 
-    test = "app.tests.LeakTests.test_leak"
-    pytest_test = "app/tests.py::test_leak (call)"
-
     def test_django(self):
         for in_transaction in [True, False]:
             with self.subTest(in_transaction=in_transaction):
                 project = self.create_project(TEST_CASES % in_transaction)
                 output = self.run_tests(project)
-                self.assertLeakReported(output, self.test)
+                self.assertLeakReported(output, TEST)
                 self.assertNotIn("FAILED", output)
                 output = self.run_tests(
                     project, "--fail-on-leaked-connections", exit_code=1
                 )
-                self.assertLeakReported(output, self.test)
+                self.assertLeakReported(output, TEST)
                 self.assertIn("\nFAILED (leaked connections=1)\n", output)
-
-    def test_pytest(self):
-        for in_transaction in [True, False]:
-            with self.subTest(in_transaction=in_transaction):
-                project = self.create_project(PYTEST_FUNCTION % in_transaction)
-                output = self.run_pytest(project)
-                self.assertLeakReported(output, self.pytest_test)
-
-    def test_pytest_failure(self):
-        """The recipe of the documentation."""
-        conftest = """
-import pytest
-from django.test.connections import leaked_connections
-
-
-def pytest_sessionfinish(session):
-    if leaked_connections:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-"""
-        project = self.create_project(PYTEST_FUNCTION % True, conftest=conftest)
-        output = self.run_pytest(project, exit_code=1)
-        self.assertLeakReported(output, self.pytest_test)
 
     def test_error(self):
         """A warning that's an error doesn't keep the database."""
@@ -124,12 +92,12 @@ def pytest_sessionfinish(session):
         for options in [["--keepdb"], ["--keepdb"], []]:
             with self.subTest(options=options):
                 output = self.run_tests(project, *options)
-                self.assertLeakReported(output, self.test)
+                self.assertLeakReported(output, TEST)
 
     def test_debug_mode(self):
         project = self.create_project(TEST_CASES % True)
         output = self.run_tests(project, "--debug-mode", "--debug-sql")
-        self.assertLeakReported(output, self.test)
+        self.assertLeakReported(output, TEST)
 
     def test_aliases(self):
         project = self.create_project("""
@@ -226,7 +194,7 @@ executor = ThreadPoolExecutor(1)
 """ + TEST_CASES % True,
             settings='TEST_RUNNER = "app.tests.Runner"',
         )
-        self.assertLeakReported(self.run_tests(project), self.test)
+        self.assertLeakReported(self.run_tests(project), TEST)
 
     def test_reconnected(self):
         """Only the last one of a thread's connections is open."""

@@ -57,11 +57,6 @@ from app.models import Item
 
 LEAKS = Path(__file__).with_name("leaks.py").read_text()
 
-PYTEST = """
-[pytest]
-python_files = tests.py
-"""
-
 
 class Project:
     """
@@ -72,7 +67,7 @@ class Project:
     # Seconds after which a run is said to hang.
     time_limit = 40
 
-    def __init__(self, tests, settings="", conftest="", **test_settings):
+    def __init__(self, tests, settings="", **test_settings):
         self.folder = Path(tempfile.mkdtemp(prefix="project_"))
         databases = {
             alias: self.get_settings(connections[alias].settings_dict, test_settings)
@@ -80,8 +75,6 @@ class Project:
         }
         files = {
             "manage.py": MANAGE,
-            "conftest.py": conftest,
-            "pytest.ini": PYTEST,
             "settings.py": SETTINGS.format(databases=databases) + settings,
             "app/__init__.py": "",
             "app/leaks.py": LEAKS,
@@ -146,6 +139,8 @@ class Project:
 
 class ProjectTestCase(SimpleTestCase):
     databases = {"default", "other"}
+    # Of the databases of worker processes.
+    worker_suffixes = ["_1", "_2"]
     maxDiff = None
 
     def setUp(self):
@@ -159,7 +154,7 @@ class ProjectTestCase(SimpleTestCase):
     def drop_databases(self):
         for alias in self.databases:
             conn = connections[alias]
-            for suffix in ["", "_1", "_2", "_gw0", "_gw1"]:
+            for suffix in ["", *self.worker_suffixes]:
                 name = f"{conn.settings_dict['NAME']}_leaked{suffix}"
                 if conn.vendor == "sqlite":
                     Path(name).unlink(missing_ok=True)
@@ -192,10 +187,5 @@ class ProjectTestCase(SimpleTestCase):
         Run the project's tests with Django's runner and return the output.
         """
         code, output = project.run("manage.py", "test", "--noinput", *options, **env)
-        self.assertEqual(code, exit_code, output)
-        return output
-
-    def run_pytest(self, project, *options, exit_code=0):
-        code, output = project.run("-m", "pytest", "-p", "no:cacheprovider", *options)
         self.assertEqual(code, exit_code, output)
         return output

@@ -56,17 +56,6 @@ def after():
     finish(NUMBER)
 """
 RUNNER = 'TEST_RUNNER = "app.tests.Runner"\n'
-CONFTEST = """
-import pytest
-
-
-# pytest-django doesn't block connections any longer.
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure():
-    from app.tests import after
-
-    after()
-"""
 SURVIVORS = """
 class Tests(TestCase):
     databases = {"default", "other"}
@@ -153,13 +142,7 @@ class ThreadsTestCase(ProjectTestCase):
         )
 
 
-@tag("regression")
-class SurvivingThreadsTests(ThreadsTestCase):
-    """
-    Threads that went on after the test databases were destroyed wrote to the
-    databases that the settings name.
-    """
-
+class SurvivorsTestCase(ThreadsTestCase):
     def create_survivors(self, **kwargs):
         return self.create_project(THREADS + SURVIVORS, **kwargs)
 
@@ -172,17 +155,20 @@ class SurvivingThreadsTests(ThreadsTestCase):
             self.assertRefused(output, name)
         self.assertRefused(output, "executor", number=3)
 
+
+@tag("regression")
+class SurvivingThreadsTests(SurvivorsTestCase):
+    """
+    Threads that went on after the test databases were destroyed wrote to the
+    databases that the settings name.
+    """
+
     def test_django(self):
         output = self.run_tests(self.create_survivors(settings=RUNNER))
         self.assertSurvivorsRefused(output)
 
     def test_keepdb(self):
         output = self.run_tests(self.create_survivors(settings=RUNNER), "--keepdb")
-        self.assertSurvivorsRefused(output)
-
-    def test_pytest(self):
-        project = self.create_survivors(conftest=CONFTEST)
-        output = self.run_pytest(project, "--capture=no")
         self.assertSurvivorsRefused(output)
 
     def test_second_teardown(self):

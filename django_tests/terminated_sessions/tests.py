@@ -27,15 +27,6 @@ class PlainTests(unittest.TestCase):
     def test_leak(self):
         leak(in_transaction=True)
 """
-PYTEST = """
-import pytest
-
-
-@pytest.mark.django_db
-def test_leak():
-    leak()
-    leak(in_transaction=True)
-"""
 # Threads are waited for as if there was no end to that.
 PATIENCE = """
 from django.test import connections as test_connections
@@ -51,10 +42,6 @@ class SessionsTestCase(ProjectTestCase):
         output = self.run_tests(project, *options)
         self.assertEqual(self.get_database_names(), [], output)
         return output
-
-    def assertEndedByPytest(self, tests):
-        output = self.run_pytest(self.create_project(tests))
-        self.assertEqual(self.get_database_names(), [], output)
 
 
 @tag("regression")
@@ -76,9 +63,6 @@ class Tests(TransactionTestCase):
     def test_leak(self):
         leak(in_transaction={in_transaction})
 """)
-
-    def test_pytest(self):
-        self.assertEndedByPytest(PYTEST)
 
     def test_aliases(self):
         self.assertEnded("""
@@ -351,10 +335,6 @@ class Tests(TestCase):
     def test_sqlite(self):
         self.assertEnded(TEST_CASES)
         self.assertEnded(TEST_CASES, NAME=None)
-
-    @unittest.skipUnless(connection.vendor == "sqlite", "For SQLite only.")
-    def test_sqlite_pytest(self):
-        self.assertEndedByPytest(PYTEST)
 
 
 def get_database(conn):

@@ -1,11 +1,6 @@
 import multiprocessing
 
-from leaked_connections.tests import (
-    PYTEST_FUNCTION,
-    TEST_CASES,
-    LeakTests,
-    ReportTestCase,
-)
+from leaked_connections.tests import TEST, TEST_CASES, ReportTestCase
 
 import django
 from django.db import connection
@@ -44,13 +39,8 @@ class WorkerTests(WorkerTestCase):
                 "--fail-on-leaked-connections",
                 exit_code=1,
             ):
-                self.assertLeakReported(output, LeakTests.test)
+                self.assertLeakReported(output, TEST)
                 self.assertIn("\nFAILED (leaked connections=1)\n", output)
-
-    def test_pytest_xdist(self):
-        project = self.create_project(PYTEST_FUNCTION % True)
-        output = self.run_pytest(project, "--numprocesses=2")
-        self.assertLeakReported(output, LeakTests.pytest_test)
 
     def test_many_classes(self):
         """What's open is reported once, however many tests follow."""
@@ -58,7 +48,7 @@ class WorkerTests(WorkerTestCase):
             f"\n\nclass Tests{i}(OtherTests):\n    pass" for i in range(10)
         )
         for output in self.run_in_parallel(tests):
-            self.assertLeakReported(output, LeakTests.test)
+            self.assertLeakReported(output, TEST)
 
     def test_long_report(self):
         """A report doesn't have to fit in the buffer of a pipe."""
@@ -164,7 +154,7 @@ class OtherTests(TestCase):
         pass
 """
         for output in self.run_in_parallel(tests):
-            self.assertLeakReported(output, LeakTests.test)
+            self.assertLeakReported(output, TEST)
 
 
 class FalseAlarmTests(WorkerTestCase):

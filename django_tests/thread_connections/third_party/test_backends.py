@@ -6,8 +6,8 @@ from unittest import mock
 from django.db import connection, connections, transaction
 from django.test import tag
 
-from .models import Item
-from .utils import ThreadConnectionsTestCase
+from ..models import Item
+from ..utils import ThreadConnectionsTestCase
 
 
 class ThirdPartyBackendTestCase(ThreadConnectionsTestCase):

@@ -22,13 +22,13 @@ import functools  # NOQA: E402
 import gc  # NOQA: E402
 import threading  # NOQA: E402
 
-from .processes import setup  # NOQA: E402
+from ..processes import setup  # NOQA: E402
 
 setup()
 
 from django.db import connection, transaction  # NOQA: E402
 
-from .utils import ThreadConnectionsTestCase  # NOQA: E402
+from ..utils import ThreadConnectionsTestCase  # NOQA: E402
 
 NUMBER = 20
 TIMEOUT = 10

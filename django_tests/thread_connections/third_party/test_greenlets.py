@@ -5,8 +5,8 @@ from unittest import mock
 from django.db import connection, connections
 from django.test import tag
 
-from .processes import run_module
-from .utils import ThreadConnectionsTestCase
+from ..processes import run_module
+from ..utils import ThreadConnectionsTestCase
 
 try:
     from django.db.backends.postgresql.psycopg_any import is_psycopg3
@@ -27,7 +27,7 @@ class GreenletTestCase(ThreadConnectionsTestCase):
         Run the greenlets module, which patches the standard library, with
         the given arguments. Return what it writes to standard error.
         """
-        process = run_module("thread_connections.greenlets", *args)
+        process = run_module("thread_connections.third_party.greenlets", *args)
         self.assertEqual(process.returncode, 0, process.stderr)
         return process.stderr
 
