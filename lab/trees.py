@@ -15,7 +15,7 @@ from overlay import sdist, testapps
 from overlay.apply import apply
 from overlay.errors import OverlayError
 from overlay.sdist import CACHE
-from overlay.series import Series
+from overlay.series import Series, candidates
 from overlay.status import series_revision
 
 UNUSED = 3600.0  # seconds after which an outdated tree is taken to be in nobody's use
@@ -25,27 +25,13 @@ def choose(wanted: str | None, known: list[Series]) -> tuple[Series, str]:
     """
     Return the series and the release that `wanted` means.
 
-    It is the name of a line ("6.1"), for the release that its series is kept on, or a
-    tested release ("6.1.3"; "6.1.0" for the first). None means the newest line that
-    runs on this Python. Raise OverlayError if there is none, or if it does not run.
+    They are as in candidates(), and run on this Python. Raise OverlayError if there is
+    none, or if it does not run.
     """
-    candidates = [
-        (series, release)
-        for series in known
-        for release in [series.release, *series.sha256]
-        if wanted in (None, series.name) or release == wanted.removesuffix(".0")
-    ]
-    if not candidates:
-        names = dict.fromkeys(
-            name for series in known for name in (series.name, *series.tested)
-        )
-        raise OverlayError(
-            f"There is no patch series for Django {wanted}; there are "
-            f"{', '.join(names)}."
-        )
+    found = candidates(wanted, known)
     series, release = next(
-        ((series, release) for series, release in candidates if _runs_here(series)),
-        candidates[0],
+        ((series, release) for series, release in found if _runs_here(series)),
+        found[0],
     )
     require_python(series, release)
     return series, release

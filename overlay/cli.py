@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from overlay import installed, sdist, wheel
 from overlay.apply import apply, unapply
 from overlay.carry import Conflict, begun, carry_change, carry_series
 from overlay.check import check, line_count, shared
@@ -25,6 +26,7 @@ from overlay.series import (
     HOME,
     Series,
     UnknownVersionError,
+    candidates,
     django_version,
     read_all,
     series_for,
@@ -46,6 +48,14 @@ EXIT_CODES = {
     CHANGED: 4,
     OTHER_REVISION: 5,
 }
+
+VERIFY_CODES = {
+    installed.WHOLLY: 0,
+    installed.PARTLY: 1,
+    installed.OTHER_REVISION: 2,
+    installed.NOT: 3,
+}
+CANT_TELL = 4
 
 tree_argument = click.argument(
     "tree",
@@ -324,3 +334,83 @@ def review_command(revision: str) -> None:
         )
     else:
         click.echo("\n".join(f"{name}:\n{text}" for name, text in texts.items()))
+
+
+@main.command("wheel", short_help="Build a wheel of patched Django.")
+@click.option(
+    "--django",
+    metavar="LINE|RELEASE",
+    help="6.1, or 6.1.3. Default: the newest line.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    default=".",
+    help="Default: the current folder.",
+)
+def wheel_command(django: str | None, output: Path) -> None:
+    """
+    Build a wheel of patched Django, from the source distribution in BASE.
+
+    It prints the path, and the line that pins the wheel in a requirements file. The
+    local version in it, as in 6.1.3+conn.17, is a hash of the patches; the code has the
+    version of the release. The same patches and setuptools give the same bytes.
+    """
+    series, release = candidates(django, read_all())[0]
+    with Console(stderr=True).status(f"Building a wheel of Django {release} …"):
+        path = wheel.build(series, release, output)
+    click.echo(path)
+    click.echo(
+        f"django=={wheel.local_version(series, release)} "
+        f"--hash=sha256:{sdist.hash_of(path)}"
+    )
+
+
+@main.command("verify-installed", short_help="Is the installed Django patched?")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def verify_installed_command(as_json: bool) -> None:
+    """
+    Say whether the Django that this Python imports carries the series.
+
+    It looks at the files of the package, whether they come from a wheel, a source tree
+    or an editable install. For all but an unchanged wheel it needs git.
+
+    The exit code is 0 if it carries all of the series, 1 if some of the files that the
+    series changes are as in the release, 2 if it carries another revision of the
+    series, or an edited one, 3 if it doesn't carry it, and 4 if that can't be told, as
+    without Django, or with one that there is no series for.
+    """
+    try:
+        found = installed.verify(installed.find_django(), read_all())
+    except OverlayError as error:
+        if as_json:
+            click.echo(json.dumps({"overall": None, "reason": error.message}))
+        else:
+            error.show()
+        sys.exit(CANT_TELL)
+    if as_json:
+        facts = {**vars(found), "package": str(found.package)}
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        click.echo(_verdict(found))
+        if found.overall in (installed.PARTLY, installed.OTHER_REVISION):
+            for name, state in found.files.items():
+                click.echo(f"  {name}: {state}")
+    sys.exit(VERIFY_CODES[found.overall])
+
+
+def _verdict(found: installed.Installed) -> str:
+    django = f"Django {found.version} in {found.package}"
+    series = f"the {found.series} series"
+    files = len(found.files)
+    return {
+        installed.WHOLLY: f"{django} carries {series}.",
+        installed.PARTLY: f"{django} carries a part of {series} only.",
+        installed.OTHER_REVISION: f"{django} carries another revision of {series}.",
+        installed.NOT: (
+            f"{django} doesn't carry {series}: none of the {files} files that the "
+            "series changes is as in the series."
+        ),
+    }[found.overall]

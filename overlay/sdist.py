@@ -88,7 +88,7 @@ def releases(name: str) -> list[str]:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     listed = re.search(r"^Available versions: (.+)$", done.stdout, re.MULTILINE)
     if not listed:
-        why = _error(done.stdout + done.stderr)
+        why = pip_error(done.stdout + done.stderr)
         raise OverlayError(f"pip could not list the releases of Django: {why}")
     found = map(Version, listed[1].split(", "))
     return [str(version) for version in sorted(found) if name == _line(version)]
@@ -112,11 +112,11 @@ def _why_not(release: str, said: str) -> str:
         )
     return (
         f"pip could not download Django {release}, which is not in the cache: "
-        f"{_error(said)}"
+        f"{pip_error(said)}"
     )
 
 
-def _error(said: str) -> str:
+def pip_error(said: str) -> str:
     """Return the line of pip's output that tells what went wrong."""
     # It goes on after that and says that there is no matching distribution.
     if unreachable := re.search(r"connection broken by '(?:.+: )?(.+?)\W*': ", said):

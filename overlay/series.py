@@ -101,6 +101,31 @@ def series_for(version: str, known: list[Series]) -> Series:
     )
 
 
+def candidates(wanted: str | None, known: list[Series]) -> list[tuple[Series, str]]:
+    """
+    Return the series and releases that `wanted` may mean, the likeliest first.
+
+    It is the name of a line ("6.1"), for the release that its series is kept on, or a
+    tested release ("6.1.3"; "6.1.0" for the first). None means any, newest line first.
+    Raise UnknownVersionError if there is none.
+    """
+    found = [
+        (series, release)
+        for series in known
+        for release in [series.release, *series.sha256]
+        if wanted in (None, series.name) or release == wanted.removesuffix(".0")
+    ]
+    if not found:
+        names = dict.fromkeys(
+            name for series in known for name in (series.name, *series.tested)
+        )
+        raise UnknownVersionError(
+            f"There is no patch series for Django {wanted}; there are "
+            f"{', '.join(names)}."
+        )
+    return found
+
+
 def django_version(tree: Path) -> str:
     """
     Return the version of the Django source in `tree`, such as "6.1.3" or "6.2a0".
