@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 from rich.console import Console
 
-from lab import plot, prove, soak, trees
+from lab import ROOT, install, plot, prove, soak, trees
 from lab.runner import DRIVERS, require_packages
+from overlay import wheel
 from overlay.errors import OverlayError
 from overlay.series import read_all
 from overlay.signals import ends_on_signals
@@ -116,3 +118,38 @@ def soak_command(django: str | None, db: str, threads: int) -> None:
     soak.show(result, f"Django {release}, patched, {db}", Console())
     if result.problems:
         raise OverlayError(" ".join(result.problems))
+
+
+@main.command("install")
+@django_option
+@click.option("--threads", type=click.IntRange(min=1), default=200, show_default=True)
+@click.argument("packages", nargs=-1)
+def install_command(django: str | None, threads: int, packages: tuple[str]) -> None:
+    """
+    Install a wheel of patched Django beside each of PACKAGES, and try it there.
+
+    Each has a virtual environment of its own. It fails if `pip check` finds a conflict,
+    if verify-installed doesn't find the series, or if the script of the ticket loses an
+    object or leaves a connection open. The default is what many users of Django have.
+    """
+    series, release = trees.choose(django, read_all())
+    packages = packages or install.PACKAGES
+    outcomes = []
+    with (
+        TemporaryDirectory(prefix="overlay-") as scratch,
+        Console(stderr=True).status(
+            f"Building a wheel of Django {release} …"
+        ) as status,
+    ):
+        folder = Path(scratch)
+        wheels = [
+            wheel.build(series, release, folder),
+            wheel.pip_wheel(ROOT, folder / "tool"),
+        ]
+        for package in packages:
+            status.update(f"Trying it with {package} …")
+            (folder / package).mkdir()
+            outcomes.append(install.attempt(package, wheels, threads, folder / package))
+    install.show(outcomes, wheels[0].name, Console())
+    if problems := [o.problem for o in outcomes if o.problem]:
+        raise OverlayError("; ".join(problems))

@@ -1,5 +1,6 @@
 """Run the ticket's script on stock and on patched Django, and count what stays open."""
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,9 +45,10 @@ def run(
     environment: dict[str, str],
     threads: int,
     watch: Callable[[int], None] = lambda number: None,
+    python: Path = Path(sys.executable),
 ) -> Result:
     """
-    Run the script with the Django in `tree` and return what it did.
+    Run the script with the Django in `tree`, or that of `python`; return what it did.
 
     `environment` says where the server of `db` is (`servers.server`). `watch` is given
     the number of open connections each time they are counted. Raise OverlayError if
@@ -55,7 +57,7 @@ def run(
     counts: list[tuple[float, int]] = []
     with (
         counter(db, environment) as count,
-        Script(SCRIPT, tree, db, environment, str(threads)) as script,
+        Script(SCRIPT, tree, db, environment, str(threads), python=python) as script,
     ):
         database = script.hear()["database"]
 

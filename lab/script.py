@@ -27,7 +27,13 @@ class Script:
     """
 
     def __init__(
-        self, path: Path, tree: Path, db: str, environment: dict[str, str], *args: str
+        self,
+        path: Path,
+        tree: Path,
+        db: str,
+        environment: dict[str, str],
+        *args: str,
+        python: Path = Path(sys.executable),
     ) -> None:
         self.name = f"{path.name} with {tree.name}"
         # SQLite's databases are in the temporary folder, and so are the errors: nobody
@@ -36,7 +42,7 @@ class Script:
         self.errors = Path(self.scratch.name, "errors")
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(
-                dies_with_parent([sys.executable, str(path), *args]),
+                dies_with_parent([str(python), str(path), *args]),
                 env={
                     **os.environ,
                     **environment,

@@ -46,7 +46,7 @@ def build(series: Series, release: str, into: Path, cache: Path = sdist.CACHE) -
             "patches": patch_hashes(series),
             "files": _file_hashes(tree, base),
         }
-        built = _pip_wheel(tree, Path(scratch, "built"))
+        built = pip_wheel(tree, Path(scratch, "built"))
         into.mkdir(parents=True, exist_ok=True)
         # In the same file system, so that it is there whole or not at all.
         with TemporaryDirectory(dir=into, prefix=".django-overlay-") as unfinished:
@@ -89,14 +89,18 @@ def _file_hashes(tree: Path, base: str) -> dict[str, dict[str, str | None]]:
     return hashes
 
 
-def _pip_wheel(tree: Path, into: Path) -> Path:
-    """Return the wheel that pip builds of the Django source in `tree`."""
+def pip_wheel(tree: Path, into: Path) -> Path:
+    """
+    Return the wheel that pip builds of the source in `tree`, in a new folder, `into`.
+
+    Raise OverlayError if it can't.
+    """
     command = [*sdist.PIP, "wheel", "--no-deps", "--ignore-requires-python"]
     command += [f"--wheel-dir={into}", str(tree)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         why = sdist.pip_error(done.stdout + done.stderr)
-        raise OverlayError(f"pip could not build a wheel of Django: {why}")
+        raise OverlayError(f"pip could not build a wheel of {tree}: {why}")
     (wheel,) = into.iterdir()
     return wheel
 

@@ -1,0 +1,111 @@
+"""Install a wheel of patched Django beside what its users install, and try it there."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from lab import ROOT, prove
+from lab.servers import server
+from overlay.errors import OverlayError
+
+PACKAGES = (
+    "celery",
+    "channels",
+    "django-debug-toolbar",
+    "django-stubs",
+    "djangorestframework",
+    "pytest-django",
+    "wagtail",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the wheel does in a virtual environment with `package` of PyPI."""
+
+    package: str
+    version: str
+    conflicts: str  # what pip check says, if it finds any
+    verified: int  # the exit code of verify-installed
+    result: prove.Result
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, if anything is."""
+        if self.conflicts:
+            return f"{self.package}: {self.conflicts}"
+        if self.verified:
+            return f"{self.package}: verify-installed exits with {self.verified}"
+        if problem := prove.problem([self.result]):
+            return f"{self.package}: the script {problem}"
+        return None
+
+
+def attempt(package: str, wheels: list[Path], threads: int, folder: Path) -> Outcome:
+    """
+    Install `wheels`, of Django and of this tool, and `package` in a new environment.
+
+    It is made in `folder`. Then the ticket's script runs there, with SQLite. Raise
+    OverlayError if pip can't install them or the script fails.
+    """
+    _run(sys.executable, "-m", "venv", str(folder / "env"))
+    python = folder / "env/bin/python"
+    pip = (str(python), "-m", "pip", "--disable-pip-version-check")
+    _run(*pip, "install", "--quiet", *map(str, wheels), package)
+    version = f"import importlib.metadata as m; print(m.version({package!r}))"
+    check = _run(*pip, "check", check=False)
+    verify = (str(python), "-m", "overlay", "verify-installed")
+    # As a tree it has our tests, and no Django: that is the environment's.
+    tree = folder / "tree"
+    tree.mkdir()
+    (tree / "tests").symlink_to(ROOT / "django_tests")
+    with server("sqlite") as environment:
+        result = prove.run(tree, "sqlite", environment, threads, python=python)
+    return Outcome(
+        package=package,
+        version=_run(str(python), "-c", version).stdout.strip(),
+        conflicts=check.stdout.strip() if check.returncode else "",
+        verified=_run(*verify, check=False).returncode,
+        result=result,
+    )
+
+
+def show(outcomes: list[Outcome], title: str, console: Console) -> None:
+    """Print a row for each of `outcomes`."""
+    table = Table(
+        *("package", "version", "pip check", "verify-installed", "left open"),
+        title=title,
+        box=box.SIMPLE,
+    )
+    for outcome in outcomes:
+        result = outcome.result
+        table.add_row(
+            outcome.package,
+            outcome.version,
+            outcome.conflicts or "clean",
+            str(outcome.verified),
+            f"{result.left_open} of {result.threads}",
+        )
+    console.print(table)
+
+
+def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command outside of the checkout, whose packages are not to be found."""
+    done = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        cwd=Path(sys.prefix),
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        text=True,
+    )
+    if check and done.returncode:
+        *_, last = ["no reason given", *(done.stdout + done.stderr).splitlines()]
+        raise OverlayError(f"{' '.join(command[1:4])} failed: {last}")
+    return done
