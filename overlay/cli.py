@@ -395,22 +395,27 @@ def verify_installed_command(as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
     else:
         click.echo(_verdict(found))
-        if found.overall in (installed.PARTLY, installed.OTHER_REVISION):
-            for name, state in found.files.items():
-                click.echo(f"  {name}: {state}")
     sys.exit(VERIFY_CODES[found.overall])
 
 
 def _verdict(found: installed.Installed) -> str:
-    django = f"Django {found.version} in {found.package}"
+    """Return what verify-installed says; of a mixture, which files are not ours."""
+    start = f"Django {found.version} in {found.package}"
     series = f"the {found.series} series"
-    files = len(found.files)
-    return {
-        installed.WHOLLY: f"{django} carries {series}.",
-        installed.PARTLY: f"{django} carries a part of {series} only.",
-        installed.OTHER_REVISION: f"{django} carries another revision of {series}.",
-        installed.NOT: (
-            f"{django} doesn't carry {series}: none of the {files} files that the "
-            "series changes is as in the series."
-        ),
-    }[found.overall]
+    if found.overall == installed.WHOLLY:
+        return f"{start} carries {series}."
+    if found.overall == installed.NOT:
+        return (
+            f"{start} does not carry {series}: of the {len(found.files)} files that it "
+            "changes, none is as in the series."
+        )
+    if found.overall == installed.PARTLY:
+        what = f"only a part of {series}"
+    else:
+        what = f"another revision of {series}, or an edited one"
+    others = [
+        f"\n  {name} is {state}"
+        for name, state in found.files.items()
+        if state != installed.SERIES
+    ]
+    return f"{start} carries {what}:{''.join(others)}"

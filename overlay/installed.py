@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from packaging.version import Version
 
 from overlay.errors import OverlayError
-from overlay.git import GitError, decode, git
+from overlay.git import MINIMUM, GitError, decode, git, require
 from overlay.series import Series, UnknownVersionError, django_version
 from overlay.wheel import IDENTITY, patch_hashes
 
@@ -24,7 +24,7 @@ NOT = "not"
 # What a file of the package is like.
 SERIES = "as in the series"
 RELEASE = "as in the release"
-OTHER = "unlike both"
+OTHER = "as in neither"
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Installed:
     """
     What of a series is in an installed Django.
 
-    `version` is that of its metadata, or of its code if it has none; `overall` is
-    WHOLLY, PARTLY, OTHER_REVISION or NOT; `files` maps each file of the package that
-    the series changes to SERIES, RELEASE or OTHER.
+    `version` is that of a wheel of ours, or of the code; `overall` is WHOLLY, PARTLY,
+    OTHER_REVISION or NOT; `files` maps each file of the package that the series changes
+    to SERIES, RELEASE or OTHER.
     """
 
     package: Path
@@ -78,18 +78,18 @@ def verify(package: Path, known: list[Series]) -> Installed:
         )
     found = next(iter(distributions(name="django", path=[str(top)])), None)
     identity = json.loads((found and found.read_text(IDENTITY)) or "null")
-    if identity and identity["patches"] == patch_hashes(series):
-        files, overall = _by_hashes(top, identity["files"]), PARTLY
-    else:
-        files, overall = _by_git(top, series), OTHER_REVISION if identity else PARTLY
+    is_ours = identity and identity["patches"] == patch_hashes(series)
+    files = _by_hashes(top, identity["files"]) if is_ours else _by_git(top, series)
     states = {*files.values()}
     if states == {SERIES}:
         overall = WHOLLY
     elif SERIES not in states:
         overall = NOT
-    elif OTHER in states:
+    elif OTHER in states or (identity and not is_ours):
         overall = OTHER_REVISION
-    version = found.version if found else release
+    else:
+        overall = PARTLY
+    version = found.version if identity else release
     return Installed(package, version, series.name, overall, files)
 
 
@@ -108,38 +108,48 @@ def _by_hashes(top: Path, hashes: dict[str, dict[str, str | None]]) -> dict[str,
 
 def _by_git(top: Path, series: Series) -> dict[str, str]:
     """Return the state of each file below `top` that `series` changes in the package."""
+    try:
+        require(MINIMUM)
+    except OverlayError as error:
+        raise OverlayError(
+            f"The Django in {top} does not come from a wheel of this revision of the "
+            f"series, so that only git can tell: {error.message}"
+        ) from None
     patches: dict[str, list[Path]] = {}
     for patch in series.patches:
         text = decode(patch.read_bytes())
         for name in re.findall(r"^diff --git a/.+ b/(django/.+)$", text, re.MULTILINE):
             patches.setdefault(name, []).append(patch)
-    return {name: _state(top, name, patches[name]) for name in sorted(patches)}
-
-
-def _state(top: Path, name: str, patches: list[Path]) -> str:
-    content = _content(top / name)
-    if _applies(content, name, patches[::-1], "--reverse"):
-        return SERIES
-    return RELEASE if _applies(content, name, patches) else OTHER
-
-
-def _applies(
-    content: bytes | None, name: str, patches: list[Path], *options: str
-) -> bool:
-    """Return whether what `patches` change in one file can be made, or taken back."""
     with TemporaryDirectory(prefix="django-overlay-") as folder:
         scratch = Path(folder)
         # In a repository around the folder git would patch nothing.
         git(scratch, "init", "--quiet", "--template=")
-        if content is not None:
-            file = scratch / name
-            file.parent.mkdir(parents=True)
-            file.write_bytes(content)
-        try:
-            for patch in patches:
-                git(scratch, "apply", f"--include={name}", *options, str(patch))
-        except GitError:
-            return False
+        files = {}
+        for name in sorted(patches):
+            content = _content(top / name)
+            if _applies(scratch, name, content, patches[name][::-1], "--reverse"):
+                files[name] = SERIES
+            elif _applies(scratch, name, content, patches[name]):
+                files[name] = RELEASE
+            else:
+                files[name] = OTHER
+        return files
+
+
+def _applies(
+    scratch: Path, name: str, content: bytes | None, patches: list[Path], *options: str
+) -> bool:
+    """Return whether what `patches` change in a file can be made, or taken back."""
+    file = scratch / name
+    file.unlink(missing_ok=True)
+    if content is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    try:
+        for patch in patches:
+            git(scratch, "apply", f"--include={name}", *options, str(patch))
+    except GitError:
+        return False
     return True
 
 

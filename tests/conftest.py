@@ -1,15 +1,18 @@
 """A tiny Django, a series of two patches for it, and the eyes to see any change."""
 
+import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from overlay.series import Series, read_all
+from overlay.wheel import build
 
 GIT = shutil.which("git")
 USER = {
@@ -327,3 +330,80 @@ def hostile(tmp_path, monkeypatch) -> str:
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
     return config
+
+
+# A backend within the archive, as a real one would be downloaded. What it writes depends on
+# the time and the umask, and the order is that of the file system.
+BACKEND = """\
+from pathlib import Path
+from zipfile import ZipFile
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    name = "Django-6.1.3-py3-none-any.whl"
+    info = "Django-6.1.3.dist-info"
+    with ZipFile(Path(directory, name), "w") as wheel:
+        wheel.writestr(f"{info}/RECORD", "outdated")
+        wheel.writestr(f"{info}/METADATA", '''\\
+Metadata-Version: 2.1
+Name: Django
+Version: 6.1.3
+
+Version: of the text
+''')
+        wheel.writestr(f"{info}/WHEEL", '''\\
+Wheel-Version: 1.0
+Generator: tests
+Root-Is-Purelib: true
+Tag: py3-none-any
+''')
+        for file in reversed(sorted(Path("django").rglob("*.*"))):
+            wheel.write(file)
+    return name
+"""
+PROJECT = """\
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "Django"
+version = "6.1.3"
+requires-python = ">=99"
+"""
+
+
+def pack(overlay: Path, backend: str = BACKEND) -> Path:
+    """Put the archive that BASE has the hash of then into a cache, and return that."""
+    tree = overlay.parent / "Django-6.1.3"
+    write_django(tree)
+    write(tree / "backend.py", backend)
+    write(tree / "pyproject.toml", PROJECT)
+    write(tree / "django/conf/manage.py-tpl", "#!/usr/bin/env python\n")
+    (tree / "django/conf/manage.py-tpl").chmod(0o700)
+    archive = overlay / ".cache/django-6.1.3.tar.gz"
+    archive.parent.mkdir()
+
+    def dated(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.mtime = 1_000_000_000 - member.name.endswith("utils.py")
+        return member
+
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tree, tree.name, filter=dated)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    edit(overlay / "patches/6.1/BASE", '"11"', f'"{digest}"')
+    return archive.parent
+
+
+@pytest.fixture(scope="session")
+def home(pristine, tmp_path_factory) -> Path:
+    """A checkout of our repository, with a Django in its cache."""
+    overlay = tmp_path_factory.mktemp("home") / "overlay"
+    shutil.copytree(pristine, overlay)
+    pack(overlay)
+    return overlay
+
+
+@pytest.fixture(scope="session")
+def wheel(home) -> Path:
+    """A wheel of it, with the two patches."""
+    (series,) = read_all(home)
+    return build(series, "6.1.3", home.parent / "dist", home / ".cache")
