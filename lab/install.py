@@ -13,6 +13,7 @@ from rich.table import Table
 from lab import ROOT, prove
 from lab.servers import server
 from overlay.errors import OverlayError
+from overlay.sdist import PIP, pip_error
 
 PACKAGES = (
     "celery",
@@ -54,13 +55,16 @@ def attempt(package: str, wheels: list[Path], threads: int, folder: Path) -> Out
     It is made in `folder`. Then the ticket's script runs there, with SQLite. Raise
     OverlayError if pip can't install them or the script fails.
     """
-    _run(sys.executable, "-m", "venv", str(folder / "env"))
+    _run(sys.executable, "-m", "venv", "--without-pip", str(folder / "env"))
     python = folder / "env/bin/python"
-    pip = (str(python), "-m", "pip", "--disable-pip-version-check")
-    _run(*pip, "install", "--quiet", *map(str, wheels), package)
+    pip = (*PIP, "--python", str(python))
+    done = _run(*pip, "install", "--quiet", *map(str, wheels), package)
+    if done.returncode:
+        why = pip_error(done.stdout + done.stderr)
+        raise OverlayError(f"pip could not install {package} beside the wheel: {why}")
+    check = _run(*pip, "check")
+    verify = _run(str(python), "-m", "overlay", "verify-installed")
     version = f"import importlib.metadata as m; print(m.version({package!r}))"
-    check = _run(*pip, "check", check=False)
-    verify = (str(python), "-m", "overlay", "verify-installed")
     # As a tree it has our tests, and no Django: that is the environment's.
     tree = folder / "tree"
     tree.mkdir()
@@ -71,7 +75,7 @@ def attempt(package: str, wheels: list[Path], threads: int, folder: Path) -> Out
         package=package,
         version=_run(str(python), "-c", version).stdout.strip(),
         conflicts=check.stdout.strip() if check.returncode else "",
-        verified=_run(*verify, check=False).returncode,
+        verified=verify.returncode,
         result=result,
     )
 
@@ -95,17 +99,13 @@ def show(outcomes: list[Outcome], title: str, console: Console) -> None:
     console.print(table)
 
 
-def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command outside of the checkout, whose packages are not to be found."""
-    done = subprocess.run(
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where the packages of the checkout are not to be found."""
+    return subprocess.run(
         command,
         check=False,
         capture_output=True,
-        cwd=Path(sys.prefix),
+        cwd=sys.prefix,
         env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
         text=True,
     )
-    if check and done.returncode:
-        *_, last = ["no reason given", *(done.stdout + done.stderr).splitlines()]
-        raise OverlayError(f"{' '.join(command[1:4])} failed: {last}")
-    return done
