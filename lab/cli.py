@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import click
 from rich.console import Console
 
-from lab import ROOT, install, plot, prove, soak, trees
+from lab import ROOT, install, plot, prove, scratch, soak, trees
 from lab.runner import DRIVERS, require_packages
 from overlay import wheel
 from overlay.errors import OverlayError
@@ -134,22 +134,27 @@ def install_command(django: str | None, threads: int, packages: tuple[str]) -> N
     """
     series, release = trees.choose(django, read_all())
     packages = packages or install.PACKAGES
-    outcomes = []
+    outcomes, problems = [], []
     with (
-        TemporaryDirectory(prefix="overlay-") as scratch,
+        TemporaryDirectory(prefix="overlay-", dir=scratch.parent()) as name,
         Console(stderr=True).status(
             f"Building a wheel of Django {release} …"
         ) as status,
     ):
-        folder = Path(scratch)
+        folder = Path(name)
         wheels = [
             wheel.build(series, release, folder),
             wheel.pip_wheel(ROOT, folder / "tool"),
         ]
         for package in packages:
             status.update(f"Trying it with {package} …")
-            (folder / package).mkdir()
-            outcomes.append(install.attempt(package, wheels, threads, folder / package))
+            with TemporaryDirectory(dir=folder) as own:
+                try:
+                    outcomes.append(
+                        install.attempt(package, wheels, threads, Path(own))
+                    )
+                except OverlayError as error:
+                    problems.append(error.message)
     install.show(outcomes, wheels[0].name, Console())
-    if problems := [o.problem for o in outcomes if o.problem]:
-        raise OverlayError("; ".join(problems))
+    if problems := problems + [o.problem for o in outcomes if o.problem]:
+        raise OverlayError("\n".join(problems))

@@ -346,6 +346,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 Metadata-Version: 2.1
 Name: Django
 Version: 6.1.3
+Requires-Python: >=99
 
 Version: of the text
 ''')
@@ -367,7 +368,6 @@ backend-path = ["."]
 [project]
 name = "Django"
 version = "6.1.3"
-requires-python = ">=99"
 """
 
 
