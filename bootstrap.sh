@@ -2,7 +2,7 @@
 # Make a virtual environment with tox in it, .venv. With "servers", install the
 # database servers and what their drivers are built with as well (Debian, Ubuntu).
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")"
 
 install() {
     if ! command -v apt-get >/dev/null; then
