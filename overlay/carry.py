@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
+from packaging.version import Version
+
 from overlay import sdist
 from overlay.apply import commit_series
 from overlay.checkout import (
@@ -29,7 +31,14 @@ from overlay.errors import OverlayError
 from overlay.export import MARKERS
 from overlay.git import GitError, git, require
 from overlay.history import series_at
-from overlay.series import HOME, Series, django_version, read_text, trailers
+from overlay.series import (
+    HOME,
+    Series,
+    django_version,
+    line_of,
+    read_text,
+    trailers,
+)
 
 # The trailers of the release that a series is taken to.
 SHA256 = "Overlay-SHA256"
@@ -61,7 +70,7 @@ def carry_series(
     rebase in `tree` then. Raise OverlayError if `tree` exists.
     """
     archive = sdist.fetch(release, source.sha256.get(release), cache)
-    name = _line(release)
+    name = line_of(Version(release))
     with _new_repository(tree, archive, release):
         message = (
             f"Django {release}\n\n"
@@ -164,7 +173,7 @@ def begun(tree: Path, known: list[Series]) -> Iterator[Series | None]:
     by_name = {series.name: series for series in known}
     source = by_name[carried[SOURCE]]
     release = django_version(tree)
-    name = _line(release)
+    name = line_of(Version(release))
     old = by_name.get(name)
     project = tomllib.loads(read_text(tree / "pyproject.toml"))["project"]
     series = replace(
@@ -200,11 +209,6 @@ def _base(text: str, series: Series) -> str:
     hashes = "".join(f'"{r}" = "{series.sha256[r]}"\n' for r in series.tested)
     table = r'^\[sha256\]\n("[^\n]+\n)*'
     return re.sub(table, lambda _: f"[sha256]\n{hashes}", text, flags=re.MULTILINE)
-
-
-def _line(release: str) -> str:
-    """Return the name of the line of a release: "6.1" for "6.1.3"."""
-    return ".".join(release.split(".")[:2])
 
 
 def _by_name(series: Series, commits: list[str]) -> dict[str, str]:

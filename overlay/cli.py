@@ -20,7 +20,7 @@ from overlay.differences import declare, undeclared
 from overlay.errors import OverlayError
 from overlay.export import export
 from overlay.linters import require_linters
-from overlay.releases import trials
+from overlay.releases import newer_releases, trials
 from overlay.review import review
 from overlay.series import (
     HOME,
@@ -275,6 +275,18 @@ def _check_releases(known: list[Series], progress: Console) -> list[str]:
         except OverlayError as error:
             problems.append(f"{series.name}: {error.message}")
     return problems
+
+
+@main.command("newer", short_help="List the releases that no series is kept on.")
+def newer_command() -> None:
+    """
+    List the releases of Django that no series is kept on yet, for `carry`.
+
+    A row is a line and the release to take its series to: the last point release of
+    each line, and the last release or pre-release of the lines after these.
+    """
+    for line, release in newer_releases(read_all()):
+        click.echo(f"{line} {release}")
 
 
 @main.command("carry", short_help="Take a series to another release or line.")

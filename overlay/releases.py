@@ -1,4 +1,4 @@
-"""To which point releases of its Django line does a series apply?"""
+"""To which releases does a series apply, and which ones is there no series for?"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from packaging.version import Version
 from overlay.apply import commit_series
 from overlay.checkout import head
 from overlay.errors import OverlayError
-from overlay.sdist import CACHE, releases, repository
-from overlay.series import Series
+from overlay.sdist import CACHE, published, releases, repository
+from overlay.series import Series, line_of
 
 APPLIES = "applies"
 
@@ -49,6 +49,33 @@ def trials(series: Series, cache: Path = CACHE) -> Iterator[Trial]:
     for release in sorted({*final, *series.tested}, key=Version):
         in_base = release in series.sha256
         yield Trial(series.name, release, _outcome(series, release, cache), in_base)
+
+
+def newer_releases(known: list[Series]) -> list[tuple[str, str]]:
+    """
+    Return the releases that no series is kept on yet, each with the line to carry.
+
+    These are the last point release of each line in `known`, newest line first, and the
+    last release of any newer line, which may be a pre-release. Raise OverlayError if the
+    releases can't be listed.
+    """
+    versions = published()
+    found = []
+    for series in known:
+        found += [
+            (series.name, str(version))
+            for version in versions
+            if line_of(version) == series.name
+            and not version.is_prerelease
+            and version > Version(series.release)
+        ][-1:]
+    newest = known[0].name
+    found += [
+        (newest, str(version))
+        for version in versions
+        if Version(line_of(version)) > Version(newest)
+    ][-1:]
+    return found
 
 
 def _outcome(series: Series, release: str, cache: Path) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from overlay.checkout import create_repository
 from overlay.errors import OverlayError
-from overlay.series import HOME, Series
+from overlay.series import HOME, Series, line_of
 
 # In a checkout of ours, or where an installed program may keep files.
 CACHE = (
@@ -84,24 +84,28 @@ def releases(name: str) -> list[str]:
 
     Raise OverlayError if pip can't ask it.
     """
-    command = [*PIP, "index", "versions", "django", "--ignore-requires-python"]
+    return [str(version) for version in published() if name == line_of(version)]
+
+
+def published() -> list[Version]:
+    """
+    Return all releases of Django in the index of pip, also pre-releases, oldest first.
+
+    Raise OverlayError if pip can't ask it.
+    """
+    command = [*PIP, "index", "versions", "django", "--pre", "--ignore-requires-python"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     listed = re.search(r"^Available versions: (.+)$", done.stdout, re.MULTILINE)
     if not listed:
         why = pip_error(done.stdout + done.stderr)
         raise OverlayError(f"pip could not list the releases of Django: {why}")
-    found = map(Version, listed[1].split(", "))
-    return [str(version) for version in sorted(found) if name == _line(version)]
+    return sorted(map(Version, listed[1].split(", ")))
 
 
 def hash_of(archive: Path) -> str:
     """Return the SHA-256 of a file, as hexadecimal digits."""
     with archive.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _line(version: Version) -> str:
-    return f"{version.major}.{version.minor}"
 
 
 def _why_not(release: str, said: str) -> str:

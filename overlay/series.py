@@ -126,6 +126,11 @@ def candidates(wanted: str | None, known: list[Series]) -> list[tuple[Series, st
     return found
 
 
+def line_of(version: Version) -> str:
+    """Return the name of the line of a version: "6.1" for 6.1.3, "6.2" for 6.2a1."""
+    return f"{version.major}.{version.minor}"
+
+
 def django_version(tree: Path) -> str:
     """
     Return the version of the Django source in `tree`, such as "6.1.3" or "6.2a0".

@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from overlay.apply import apply
 from overlay.carry import Conflict, begun, carry_change, carry_series, heading, placed
@@ -15,7 +16,7 @@ from overlay.checkout import unfinished
 from overlay.errors import OverlayError
 from overlay.export import export
 from overlay.review import review
-from overlay.series import Series, patch_subject, read_all
+from overlay.series import Series, line_of, patch_subject, read_all
 from overlay.status import APPLIED, status
 
 from .conftest import commit, edit, executable, files, git, write
@@ -44,9 +45,11 @@ Deprecated
 
 def write_release(tree: Path, release: str, **changes: str) -> None:
     """Write the tiny Django of a release; `changes` replaces lines of utils.py."""
-    line = release.rpartition(".")[0]
-    version = release.replace(".", ", ")
-    write(tree / "django/__init__.py", f'VERSION = ({version}, "final", 0)\n')
+    parsed = Version(release)
+    line = line_of(parsed)
+    stage = ("alpha", parsed.pre[1]) if parsed.pre else ("final", 0)
+    version = (parsed.major, parsed.minor, parsed.micro, *stage)
+    write(tree / "django/__init__.py", f"VERSION = {version}\n")
     body = BODY
     for name, value in changes.items():
         body = body.replace(f"{name} = {name[5:]}\n", f"{name} = {value}\n")
@@ -177,6 +180,14 @@ def test_a_new_line_has_its_own_versions_and_release_note(
         in (tree / "docs/releases/6.0.txt").read_text()
     )
     assert not (tree / "docs/releases/6.1.txt").exists()
+
+
+def test_a_pre_release_has_the_versions_of_its_line(series, release, cache, tmp_path):
+    release("6.2a1")
+    tree = tmp_path / "work"
+    carry_series(series, "6.2a1", tree, cache)
+    assert "versionadded:: 6.2\n\n    Closed." in (tree / "docs/ref.txt").read_text()
+    assert "  closed.\n" in (tree / "docs/releases/6.2.txt").read_text()
 
 
 def test_conflicts_are_left_to_the_user(series, home, release, cache, tmp_path):

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from overlay.errors import OverlayError
+from overlay.releases import newer_releases
 from overlay.sdist import fetch, releases, unpack
+from overlay.series import Series
 
 # pip builds the metadata with the backend that the source distribution names: one
 # within itself, as a real one would be downloaded.
@@ -99,6 +101,27 @@ def test_releases_of_the_line_come_oldest_first(index):
     for version in ("6.1", "6.1.10", "6.1.2", "6.2", "16.1"):
         index.joinpath(f"django-{version}.tar.gz").touch()
     assert releases("6.1") == ["6.1", "6.1.2", "6.1.10"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "found"),
+    [
+        ("5.2.9 6.0.11 6.1.2 6.1.3 6.1.4rc1", []),
+        (
+            "5.2.10 6.1.4 6.1.10 6.2 10.0a1",
+            [("6.1", "6.1.10"), ("5.2", "5.2.10"), ("6.1", "10.0a1")],
+        ),
+    ],
+)
+def test_releases_that_no_series_is_kept_on(index, listed, found):
+    index.joinpath("django-9.9.tar.gz").unlink()
+    for version in listed.split():
+        index.joinpath(f"django-{version}.tar.gz").touch()
+    known = [
+        Series(line, release, ">=3.11", {release: "00"}, index, index)
+        for line, release in [("6.1", "6.1.3"), ("5.2", "5.2.9")]
+    ]
+    assert newer_releases(known) == found
 
 
 def test_an_index_without_django_is_one_sentence(index):
