@@ -161,7 +161,8 @@ def begun(tree: Path, known: list[Series]) -> Iterator[Series | None]:
 
     It is one of `known` on a new release, or one of a new line. It has a BASE, with the
     comments of the one that it comes from, and if it is new the patches to be written
-    over; unless all goes well they are as before again.
+    over; unless all goes well they are as before again. Raise OverlayError if the release
+    is a pre-release.
     """
     if not has_repository(tree):
         yield None
@@ -173,6 +174,10 @@ def begun(tree: Path, known: list[Series]) -> Iterator[Series | None]:
     by_name = {series.name: series for series in known}
     source = by_name[carried[SOURCE]]
     release = django_version(tree)
+    if Version(release).is_prerelease:
+        raise OverlayError(
+            f"{release} is a pre-release, and BASE is for final releases."
+        )
     name = line_of(Version(release))
     old = by_name.get(name)
     project = tomllib.loads(read_text(tree / "pyproject.toml"))["project"]

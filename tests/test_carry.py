@@ -182,12 +182,17 @@ def test_a_new_line_has_its_own_versions_and_release_note(
     assert not (tree / "docs/releases/6.1.txt").exists()
 
 
-def test_a_pre_release_has_the_versions_of_its_line(series, release, cache, tmp_path):
+def test_a_pre_release_has_the_versions_of_its_line(
+    series, home, release, cache, tmp_path
+):
     release("6.2a1")
     tree = tmp_path / "work"
     carry_series(series, "6.2a1", tree, cache)
     assert "versionadded:: 6.2\n\n    Closed." in (tree / "docs/ref.txt").read_text()
     assert "  closed.\n" in (tree / "docs/releases/6.2.txt").read_text()
+    with pytest.raises(OverlayError, match=r"^6\.2a1 is a pre-release"):
+        export_carried(tree, home)
+    assert not (home / "patches/6.2").exists()
 
 
 def test_conflicts_are_left_to_the_user(series, home, release, cache, tmp_path):
