@@ -138,8 +138,14 @@ def unapply_command(tree: Path) -> None:
 
 @main.command("status", short_help="Show what of the series is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option(
+    "--base",
+    "base_only",
+    is_flag=True,
+    help="Print only the commit below the series, as for `git rebase --interactive`.",
+)
 @tree_argument
-def status_command(tree: Path, as_json: bool) -> None:
+def status_command(tree: Path, as_json: bool, base_only: bool) -> None:
     """
     Show which patches and tests are in the Django source in PATH.
 
@@ -163,11 +169,15 @@ def status_command(tree: Path, as_json: bool) -> None:
     overall = found.overall
     if overall == APPLIED and found.changed:
         overall = CHANGED
+    if base_only:
+        click.echo(found.base)
+        sys.exit(EXIT_CODES[overall])
     if as_json:
         facts = {
             "django": release,
             "series": series.name,
             "overall": overall,
+            "base": found.base,
             "patches": found.patches,
             "tests": found.tests,
             "own_commits": [commit.id for commit in found.own],

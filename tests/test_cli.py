@@ -124,6 +124,7 @@ def test_no_line_about_our_series_is_too_long(overlay, checkout):
 
 
 def test_status_as_json_says_the_same(overlay, checkout):
+    base = git(checkout, "rev-parse", "HEAD")
     run_overlay(overlay, "apply", checkout)
     write(checkout / "mine.py", "")
     mine = commit(checkout, "Mine")
@@ -132,6 +133,7 @@ def test_status_as_json_says_the_same(overlay, checkout):
         "django": "6.1.3",
         "series": "6.1",
         "overall": "applied",
+        "base": base,
         "patches": {
             "close-connections.patch": "applied",
             "discard-inherited.patch": "applied",
@@ -140,6 +142,8 @@ def test_status_as_json_says_the_same(overlay, checkout):
         "own_commits": [mine],
         "unfinished": None,
     }
+    result = run_overlay(overlay, "status", "--base", checkout)
+    assert (result.returncode, result.stdout) == (0, f"{base}\n")
     edit(checkout / "django/__init__.py", "6, 1", "7, 0")
     result = run_overlay(overlay, "status", "--json", checkout)
     assert result.returncode == 3
