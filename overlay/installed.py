@@ -141,7 +141,6 @@ def _applies(
 ) -> bool:
     """Return whether what `patches` change in a file can be made, or taken back."""
     file = scratch / name
-    file.unlink(missing_ok=True)
     if content is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)

@@ -383,7 +383,7 @@ def pack(overlay: Path, backend: str = BACKEND) -> Path:
     archive.parent.mkdir()
 
     def dated(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.mtime = 1_000_000_000 - member.name.endswith("utils.py")
+        member.mtime = 1_000_000_000 - (not member.name.endswith("utils.py"))
         return member
 
     with tarfile.open(archive, "w:gz") as tar:

@@ -22,14 +22,17 @@ def installed(tmp_path_factory):
     return folder
 
 
-def run(installed, *args):
+def run(installed, *args, path=()):
     # The user's cache, and not the checkout, of which -P and the folder know nothing.
     return subprocess.run(
         [sys.executable, "-P", "-m", "overlay", *map(str, args)],
         check=False,
         capture_output=True,
         cwd=installed,
-        env={**os.environ, "PYTHONPATH": str(installed)},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, [installed, *path])),
+        },
         text=True,
     )
 
@@ -55,6 +58,8 @@ def test_it_applies_the_series_to_an_unpacked_release(installed, tmp_path):
     series = read_all()[-1]
     archive = fetch(series.release, series.sha256[series.release], CACHE)
     tree = unpack(archive, tmp_path / "into")
+    assert run(installed, "verify-installed", path=[tree]).returncode == 3
     result = run(installed, "apply", tree)
     assert (result.returncode, result.stderr) == (0, "")
     assert run(installed, "status", tree).returncode == 0
+    assert run(installed, "verify-installed", path=[tree]).returncode == 0
