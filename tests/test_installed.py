@@ -25,7 +25,7 @@ from overlay.installed import (
 )
 from overlay.wheel import IDENTITY, local_version
 
-from .conftest import edit, pull, run_overlay, write, write_django
+from .conftest import commit, edit, git, pull, run_overlay, write, write_django
 
 FILES = (
     "django/db/threads.py",
@@ -105,6 +105,18 @@ def test_an_edited_series(site, series):
 def test_another_revision_of_the_series(site, series):
     pull(series)
     assert states(site, series) == (OTHER_REVISION, [SERIES, OTHER, SERIES, SERIES])
+
+
+def test_patches_that_change_the_same_line(sdist, series):
+    apply(sdist, series)
+    edit(sdist / "django/db/utils.py", "nine", "IX")
+    write(sdist / "docs/threads.txt", "not installed\n")
+    commit(sdist, "Again")
+    write(
+        series.directory / "again.patch", git(sdist, "format-patch", "-1", "--stdout")
+    )
+    write(series.order, f"{series.order.read_text()}again.patch\n")
+    assert states(sdist, series) == (WHOLLY, [SERIES] * 4)
 
 
 def test_edits_of_other_lines_in_a_source_tree(sdist, series):
