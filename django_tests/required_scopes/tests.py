@@ -276,12 +276,7 @@ class ExplicitConnectionTests(ScopeRequiredTestCase):
 
         async def run():
             self.assertEqual(await Group.objects.acount(), 0)
-            await sync_to_async(forget)()
-
-        def forget():
-            connection.close()
-            # The thread goes on, but the database of this test doesn't.
-            del connections["default"]
+            await sync_to_async(connections.close_all)()
 
         asyncio.run(run())
 

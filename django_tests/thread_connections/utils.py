@@ -1,3 +1,4 @@
+import asyncio
 import gc
 import os
 import sqlite3
@@ -7,6 +8,8 @@ import time
 import warnings
 from contextlib import closing
 from unittest import mock
+
+from asgiref.sync import sync_to_async
 
 from django.db import close_old_connections, connection, connections
 from django.test import TransactionTestCase
@@ -68,6 +71,13 @@ class ThreadConnectionsTestCase(TransactionTestCase):
     def replace_connection(cls, conn):
         connections[conn.alias].close()
         connections[conn.alias] = conn
+        # The thread of thread-sensitive code goes on, but the file doesn't.
+        asyncio.run(sync_to_async(cls.forget_connection)(conn.alias))
+
+    @staticmethod
+    def forget_connection(alias):
+        connections[alias].close()
+        del connections[alias]
 
     def setUp(self):
         self.addCleanup(self.forget_ended_threads)
