@@ -13,7 +13,7 @@ from io import StringIO
 from unittest import mock
 from urllib.request import urlopen
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import SyncToAsync, sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from scope_connections import test_examples
 from thread_connections.processes import get_environment, run_module
@@ -26,6 +26,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import call_command
 from django.core.signals import request_started
 from django.db import Error, connection, connections
+from django.db.utils import ConnectionHandler
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import (
     AsyncRequestFactory,
@@ -192,6 +193,24 @@ class ImplicitConnectionTests(ScopeRequiredTestCase):
 
         self.assertImplicit(use)
 
+    def test_closed_request(self):
+        """Python may free what stands for a request later than it's closed."""
+        from django.db.scopes import ServedRequest
+
+        def close_in_thread(served_request):
+            self.run_thread(served_request.close)
+
+        def use(close):
+            served_request = ServedRequest()
+            count()
+            connection.close()
+            close(served_request)
+            count()
+
+        for close in [ServedRequest.close, close_in_thread]:
+            with self.subTest(close=close.__name__):
+                self.assertImplicit(partial(use, close))
+
     @override_settings(ROOT_URLCONF=__name__)
     def test_unclosed_response(self):
         """A request has ended if nothing can close its response."""
@@ -240,6 +259,28 @@ class ImplicitConnectionTests(ScopeRequiredTestCase):
                 await sync_to_async(count, thread_sensitive=False)()
 
         asyncio.run(run())
+
+    @override_settings(ROOT_URLCONF=__name__)
+    def test_not_required(self):
+        """Only if a database requires scopes, a request is announced."""
+
+        def count_calls():
+            def call(*args, **kwargs):
+                calls.append(args)
+                return real_call(*args, **kwargs)
+
+            calls, real_call = [], SyncToAsync.__call__
+            with mock.patch.object(SyncToAsync, "__call__", call):
+                self.assertEqual(asyncio.run(handle_asgi("/empty/")), "")
+            return len(calls)
+
+        required = count_calls()
+        self.require_scope(False)
+        self.assertEqual(count_calls(), required - 1)
+
+    def test_default(self):
+        settings = ConnectionHandler({"default": {}}).settings
+        self.assertIs(settings["default"]["CONN_SCOPE_REQUIRED"], False)
 
     def test_background_thread(self):
         """The thread of a script fails, and passes when decorated."""

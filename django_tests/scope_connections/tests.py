@@ -328,6 +328,21 @@ class ScopeTests(ScopeTestCase):
 
         self.run_in_thread(target)
 
+    def test_no_query(self):
+        """The server is asked about a connection only after an error."""
+
+        def target():
+            get_session()
+            with mock.patch.object(
+                type(connection.ops.connection), "is_usable"
+            ) as is_usable:
+                with connections.scope():
+                    pass
+            is_usable.assert_not_called()
+            connection.close()
+
+        self.run_in_thread(target)
+
     def test_unusable_connection_in_transaction(self):
         """It's up to a transaction to deal with its connection."""
 

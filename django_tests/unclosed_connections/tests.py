@@ -3,6 +3,7 @@ import inspect
 import json
 import os
 import re
+import runpy
 import site
 import tempfile
 import threading
@@ -271,6 +272,19 @@ class UnclosedConnectionWarningTests(UnclosedConnectionsTestCase):
             self.assertEqual(warning.filename, package.__file__)
             self.assertEqual(warning.lineno, first + len(lines) - 1)
 
+    def test_line_of_importer_of_package(self):
+        """A package may query while it's imported, by Python's frozen code."""
+        with self.installed_package() as package:
+            module = Path(package.__file__).with_name("querying.py")
+            module.write_text(
+                "from django.contrib.auth.models import Group\nGroup.objects.count()"
+            )
+
+            def run_module():
+                runpy.run_path(module)
+
+            self.assertOpenedIn(run_module)
+
     def test_open_transaction(self):
         def begin():
             transaction.atomic().__enter__()
@@ -327,6 +341,22 @@ class ClosedConnectionsTests(UnclosedConnectionsTestCase):
             executor.submit(self.connect).result()
             self.assertEqual(self.get_warnings(lambda: None), [])
             executor.submit(connections.close_all).result()
+
+    @mock.patch("sys.unraisablehook")
+    def test_own_connect(self, unraisablehook):
+        """A database backend may connect in a way of its own."""
+
+        class DatabaseWrapper(type(connections["default"])):
+            def connect(self):
+                self.connection = self.get_new_connection(self.get_connection_params())
+
+        def connect():
+            settings_dict = connections["default"].settings_dict
+            connections["own"] = DatabaseWrapper(settings_dict, "own")
+            self.connect("own")
+
+        self.assertEqual(self.get_warnings(connect), [])
+        unraisablehook.assert_not_called()
 
     def test_shared(self):
         """A connection that other threads may use isn't closed."""
@@ -422,6 +452,18 @@ class LiveConnectionsTests(UnclosedConnectionsTestCase):
         _, conns = self.run_in_thread(connect)
         self.assertEqual([conn.alias for conn in conns], ["default", "other"])
 
+    def test_sorted_by_time(self):
+        def connect():
+            for _ in range(10):
+                conn = connections.create_connection("default")
+                self.addCleanup(self.close, conn)
+                conn.ensure_connection()
+
+        _, conns = self.run_in_thread(connect)
+        times = [conn.opened_at for conn in conns]
+        self.assertEqual(len(times), 10)
+        self.assertEqual(times, sorted(times))
+
     def test_dynamic_alias(self):
         def connect():
             conn = connections["default"]
@@ -441,6 +483,21 @@ class LiveConnectionsTests(UnclosedConnectionsTestCase):
             self.assertEqual(connections.live(), live)
             executor.submit(self.connect).result()
         self.assertEqual(connections.live(), live)
+
+    def test_closed_in_transaction(self):
+        """A closed connection isn't open until the end of its transaction."""
+
+        def use():
+            with transaction.atomic():
+                self.connect()
+                self.assertEqual(len(connections.live()), len(live) + 1)
+                connection.close()
+                self.assertEqual(connections.live(), live)
+                raise ValueError("not committed")
+
+        live = connections.live()
+        with self.assertRaisesMessage(ValueError, "not committed"):
+            self.run_in_thread(use)
 
     def test_ended_thread(self):
         """A connection may be open after its thread, if others share it."""
