@@ -2,12 +2,10 @@ from surviving_threads.projects import ProjectTestCase
 
 from django.test import tag
 
-CONFTEST = """
-import pytest
-
-
-def pytest_configure(config):
-    config.addinivalue_line("filterwarnings", "error")
+PYTEST = """
+[pytest]
+filterwarnings = error
+python_files = tests.py
 """
 
 TESTS = """
@@ -55,7 +53,8 @@ class PytestTests(ProjectTestCase):
         If warnings are errors, the test whose thread leaves a connection open
         fails, and no other test does.
         """
-        project = self.create_project(TESTS, conftest=CONFTEST)
+        project = self.create_project(TESTS)
+        (project.folder / "pytest.ini").write_text(PYTEST)
         code, output = project.run("-m", "pytest", "-p", "no:cacheprovider", "-rA")
         self.assertEqual(code, 1, output)
         self.assertIn("FAILED app/tests.py::test_guilty", output)
