@@ -5,9 +5,7 @@ open: `tox -e examples`, for docs/measurements.md.
 Its name keeps this module out of `tox -e tool`, which lacks the libraries.
 """
 
-import json
 import re
-import shutil
 import subprocess
 import sys
 import time
