@@ -94,6 +94,11 @@ def head(tree: Path) -> str:
         raise OverlayError(f"The branch in {tree} has no commit yet.") from None
 
 
+def commit_message(tree: Path, commit: str) -> str:
+    """Return the message of a commit, without the line end."""
+    return git(tree, "show", "--no-patch", "--format=%B", commit).rstrip("\n")
+
+
 def create_repository(tree: Path, version: str) -> None:
     """Make `tree`, the source of a Django release, a repository with one commit."""
     git(tree, "init", "--quiet", "--template=", "--initial-branch=main")

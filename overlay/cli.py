@@ -14,12 +14,13 @@ from rich.table import Table
 
 from overlay import installed, sdist, wheel
 from overlay.apply import apply, unapply
-from overlay.carry import Conflict, begun, carry_change, carry_series
+from overlay.carry import begun, carry_change, carry_series
 from overlay.check import check, line_count, shared
 from overlay.differences import declare, undeclared
 from overlay.errors import OverlayError
 from overlay.export import export
 from overlay.linters import require_linters
+from overlay.rebase import Conflict
 from overlay.releases import newer_releases, trials
 from overlay.review import review
 from overlay.series import (

@@ -11,10 +11,12 @@ import pytest
 from packaging.version import Version
 
 from overlay.apply import apply
-from overlay.carry import Conflict, begun, carry_change, carry_series, heading, placed
+from overlay.carry import begun, carry_change, carry_series
 from overlay.checkout import unfinished
 from overlay.errors import OverlayError
 from overlay.export import export
+from overlay.notes import placed, titles
+from overlay.rebase import Conflict
 from overlay.review import review
 from overlay.series import Series, line_of, patch_subject, read_all
 from overlay.status import APPLIED, status
@@ -584,13 +586,53 @@ def test_a_revision_with_another_release_is_refused(
 
 def test_a_note_goes_to_the_end_of_the_section_of_that_title():
     lines = NOTES.splitlines()
-    assert heading(lines, lines.index("* Old{line}.") + 1) == "Miscellaneous"
-    assert heading(lines, 1) == ""
-    text = placed(NOTES, ["", "* New."], "Miscellaneous")
+    found = titles(lines, lines.index("* Old{line}.") + 1)
+    assert found == {0: "Title", 1: "What's new", 2: "Miscellaneous"}
+    assert titles(lines, 1) == {}
+    text = placed(NOTES, "\n* New.\n", found)
     assert "* Old{line}.\n\n* New.\n\nDeprecated\n" in text
-    assert placed(NOTES, ["* New."], "Elsewhere").endswith(
+    assert placed(NOTES, "* New.\n", {0: "Elsewhere"}).endswith(
         "* Nothing{line}.\n\n* New.\n"
     )
+
+
+def test_a_note_goes_to_the_section_of_that_title_in_the_same_section():
+    notes = NOTES + "\nMiscellaneous\n-------------\n\n* Gone.\n"
+    path = {0: "Title", 1: "What's new", 2: "Miscellaneous"}
+    assert "* Old{line}.\n\n* New.\n" in placed(notes, "* New.\n", path)
+    path = {0: "Deprecated", 1: "Miscellaneous"}
+    assert placed(notes, "* New.\n", path).endswith("* Gone.\n\n* New.\n")
+    path = {0: "Elsewhere", 1: "Miscellaneous"}
+    assert placed(notes, "* New.\n", path).endswith("* Gone.\n\n* New.\n")
+
+
+def test_titles_may_have_another_version():
+    notes = NOTES.replace("Deprecated\n", "Deprecated in 6.2\n") + NOTES
+    path = {0: "Deprecated in 6.1"}
+    assert "* Nothing{line}.\n\n* New.\nTitle\n" in placed(notes, "* New.\n", path)
+
+
+def test_a_label_stays_with_the_next_title():
+    notes = NOTES.replace("Deprecated\n", ".. _deprecated-6.1:\n\nDeprecated\n")
+    text = placed(notes, "* New.\n", {2: "Miscellaneous"})
+    assert "* Old{line}.\n\n* New.\n\n.. _deprecated-6.1:\n" in text
+
+
+def test_a_note_replaces_djangos_dots():
+    notes = NOTES.replace("* Old{line}.", "Lines.\n\n* ...")
+    path = {0: "Title", 1: "What's new", 2: "Miscellaneous"}
+    assert "Lines.\n\n* New.\n\nDeprecated\n" in placed(notes, "* New.\n", path)
+
+
+def test_a_note_with_a_title_goes_to_the_section_that_is_there():
+    added = "Miscellaneous\n~~~~~~~~~~~~~\n\n* New.\n\n"
+    path = {0: "Title", 1: "What's new", 2: "CSP"}
+    assert "* Old{line}.\n\n* New.\n\nDeprecated\n" in placed(NOTES, added, path)
+    added = added.replace("Miscellaneous", "Decimals")
+    path = {0: "Title", 1: "What's new"}
+    assert "* Genuine.\n\nDecimals\n~~~" in placed(NOTES, added, path)
+    added = "* New.\n\nMiscellaneous\n~~~~~~~~~~~~~\n\n* More.\n"
+    assert f"* Genuine.\n\n{added}" in placed(NOTES, added, path)
 
 
 # review
