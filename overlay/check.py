@@ -11,7 +11,13 @@ from overlay.export import exported
 from overlay.git import decode
 from overlay.linters import complaints
 from overlay.sdist import CACHE, repository
-from overlay.series import TRAILERS, Series, patch_subject, trailers
+from overlay.series import (
+    TRAILERS,
+    Series,
+    patch_subject,
+    trailers,
+    without_trailers,
+)
 
 # The longest line of a commit message, as in Django's history; addresses may be longer.
 MESSAGE_WIDTH = 72
@@ -71,9 +77,7 @@ def malformed(patch: Path, tests: Path) -> list[str]:
                 f"a line of the message is {len(line)} long, not {MESSAGE_WIDTH} at "
                 f"most: {line}"
             )
-    if not re.sub(
-        rf"^({'|'.join(TRAILERS)}):.*(\n .*)*", "", body, flags=re.MULTILINE
-    ).strip():
+    if not without_trailers(body):
         problems.append("there is no reason between subject and trailers")
     problems += [
         f"the trailer {name} lacks" for name in TRAILERS if not found.get(name)

@@ -16,10 +16,17 @@ from overlay import installed, sdist, wheel
 from overlay.apply import apply, unapply
 from overlay.carry import begun, carry_change, carry_series
 from overlay.check import check, line_count, shared
+from overlay.checkout import head
+from overlay.contribute import (
+    INVALID,
+    NOT_ACCEPTED,
+    contribute,
+    run_changed_tests,
+)
 from overlay.differences import declare, undeclared
 from overlay.errors import OverlayError
 from overlay.export import export
-from overlay.linters import require_linters
+from overlay.linters import complaints, require_linters
 from overlay.rebase import Conflict
 from overlay.releases import newer_releases, trials
 from overlay.review import review
@@ -336,6 +343,81 @@ def carry_command(source: str, target: str, tree: Path, since: str) -> None:
     except Conflict as conflict:
         raise OverlayError(f"{conflict.message}\n{then}") from None
     click.echo(f"{tree} has the {source} series for Django {target}. {then}")
+
+
+@main.command("contribute", short_help="Make a branch for Django itself.")
+@click.option("--ticket", type=click.IntRange(min=1), help="The ticket in Trac.")
+@click.option(
+    "--patch",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="Only this one; may be repeated. Default: all that Django doesn't have.",
+)
+@click.option("--squash", is_flag=True, help="Make one commit of the patches.")
+@click.option("--branch", help="Of the new branch. Default: ticket_N, for ticket N.")
+@tree_argument
+def contribute_command(
+    tree: Path,
+    ticket: int | None,
+    names: tuple[str, ...],
+    squash: bool,
+    branch: str | None,
+) -> None:
+    """
+    Make a branch of the newest series for a pull request to Django.
+
+    PATH is a checkout of Django's main branch. On top of what is checked out there, each
+    patch becomes a commit as Django has it: for the ticket, with the tests that can
+    stand there, and with the version and the release notes of the next release. The
+    branch is made in a worktree beside PATH, where git leaves conflicts to you; PATH
+    itself, and what is not committed in it, stays as it is.
+    """
+    if not ticket:
+        raise OverlayError(f"Name a ticket with --ticket. {NOT_ACCEPTED}.")
+    branch = branch or f"ticket_{ticket}"
+    folder = tree.with_name(f"{tree.name}-{branch.replace('/', '-')}")
+    series = read_all()[0]
+    try:
+        subjects = contribute(
+            tree, series, ticket, branch, folder, names, squash=squash
+        )
+    except Conflict as conflict:
+        then = _what_then(tree, folder, ticket)
+        raise OverlayError(f"{conflict.message}\n{then}") from None
+    click.echo(f"{folder} has the branch {branch} of {tree}, with:")
+    for subject in subjects:
+        click.echo(f"  {subject}")
+    click.echo(_what_then(tree, folder, ticket))
+
+
+def _what_then(tree: Path, folder: Path, ticket: int) -> str:
+    """Return what to do with a branch in `folder` that stands on HEAD of `tree`."""
+    then = (
+        f"Check each commit there with `git rebase {head(tree)[:10]} --exec "
+        "'django-overlay check-commit .'`, and add its authors to AUTHORS. The branch "
+        f"stays when you `git worktree remove {folder}`."
+    )
+    return f"{then}\n{NOT_ACCEPTED}." if ticket == INVALID else then
+
+
+@main.command("check-commit", short_help="Check one commit of such a branch.")
+@tree_argument
+def check_commit_command(tree: Path) -> None:
+    """
+    Run Django's linters and the tests that HEAD of the repository in PATH changes.
+
+    The linters have the configuration of PATH, the tests the settings that
+    DJANGO_SETTINGS_MODULE names, or Django's own with SQLite in memory. It needs the
+    linters, and what Django's own tests require.
+    """
+    require_linters()
+    said = complaints(tree, "HEAD^")
+    for complaint in said:
+        click.echo(complaint, err=True)
+    failed = run_changed_tests(tree)
+    if said or failed:
+        sys.exit(1)
 
 
 @main.command("review", short_help="Show what a change of the patches does.")

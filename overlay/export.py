@@ -36,6 +36,9 @@ EXPORTED = "refs/django-overlay/exported"
 # The lines around a conflict, as an extended regular expression.
 MARKERS = "^(<<<<<<<|>>>>>>>) "
 
+# What Django has in a subject before the summary.
+SUBJECT_PREFIX = r"^(\[.+?\] )?((Fixed|Refs) #[\d, #]+ -- )?"
+
 
 def export(tree: Path, series: Series) -> list[Path]:
     """
@@ -222,7 +225,7 @@ def _write(path: Path, content: bytes | None) -> None:
 
 def slug(subject: str) -> str:
     """Return a commit's subject as a file name: "Fixed #1 -- Did it." as "did-it"."""
-    summary = re.sub(r"^(\[.+?\] )?((Fixed|Refs) #[\d, #]+ -- )?", "", subject)
+    summary = re.sub(SUBJECT_PREFIX, "", subject)
     return re.sub(r"[^a-z0-9]+", "-", summary.lower()).strip("-")
 
 

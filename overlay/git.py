@@ -137,6 +137,24 @@ def git(
     return decode(done.stdout)
 
 
+def identity(tree: Path) -> dict[str, str]:
+    """
+    Return the environment in which git commits in `tree` as the user.
+
+    Raise OverlayError if the user's configuration doesn't say who that is.
+    """
+    program = _usable(shutil.which("git"))
+    command = [program, "-C", str(tree), "var", "GIT_COMMITTER_IDENT"]
+    said = subprocess.run(command, check=False, capture_output=True).stdout
+    found = re.match(r"(.+) <(.+)> \d", decode(said))
+    if not found:
+        raise OverlayError(
+            "git doesn't know who you are: set `git config --global user.name` and "
+            "`user.email`."
+        )
+    return {"GIT_COMMITTER_NAME": found[1], "GIT_COMMITTER_EMAIL": found[2]}
+
+
 def require(minimum: tuple[int, int]) -> None:
     """Raise OverlayError if git is missing, or older than `minimum`."""
     _usable(shutil.which("git"), minimum)

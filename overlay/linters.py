@@ -49,25 +49,26 @@ def require_linters() -> None:
         )
 
 
-def complaints(tree: Path) -> list[str]:
+def complaints(tree: Path, base: str | None = None) -> list[str]:
     """
     Return what Django's linters say of the series that is applied to `tree`.
 
-    Changed modules and tests are looked at as a whole. If Django's release has no
-    linter for its documentation, or lets comments be longer, only lines count that the
-    series adds.
+    With `base`, a commit, it is about what has changed since then, and flake8 has the
+    configuration of `tree`. Changed modules and tests are looked at as a whole. If Django's release has no linter for its
+    documentation, or lets comments be longer, only lines count that are added.
     """
     tree = tree.resolve()
-    added = added_lines(tree)
+    added = added_lines(tree, base or series_base(tree))
     modules = [path for path in added if path.endswith(".py")]
     documents = [path for path in added if re.fullmatch(r"docs/.+\.txt", path)]
+    options = () if base and (tree / ".flake8").is_file() else FLAKE8
     said: list[str] = []
     if modules:
         said += _run(tree, "black", ["--check", *modules], r"^would reformat .+$")
         said += _run(tree, "isort", ["--check-only", *modules], r"^ERROR: .+$")
         said += [
             complaint
-            for complaint in _run(tree, "flake8", [*FLAKE8, *modules], LOCATED)
+            for complaint in _run(tree, "flake8", [*options, *modules], LOCATED)
             if DOC_TOO_LONG not in complaint or _is_added(complaint, added)
         ]
     if (tree / "docs/lint.py").is_file():
@@ -77,9 +78,8 @@ def complaints(tree: Path) -> list[str]:
     return [complaint.replace(f"{tree}/", "") for complaint in said]
 
 
-def added_lines(tree: Path) -> dict[str, set[int]]:
-    """Return the numbers of the lines that the series adds to each file it leaves."""
-    base = series_base(tree)
+def added_lines(tree: Path, base: str) -> dict[str, set[int]]:
+    """Return the numbers of the lines that are added since `base` to each file."""
     diff = git(tree, "diff", *DIFF_OPTIONS, "-U0", "--diff-filter=d", base, "HEAD")
     added: dict[str, set[int]] = {}
     for section in re.split(r"^diff --git ", diff, flags=re.MULTILINE)[1:]:

@@ -14,22 +14,33 @@ class Conflict(OverlayError):
     """git has left conflicts in the repository for the user to solve."""
 
 
-def rebase(tree: Path, todo: dict[str, list[str]]) -> None:
+def rebase(
+    tree: Path,
+    todo: dict[str, list[str]],
+    *,
+    squash: bool = False,
+    env: dict[str, str] | None = None,
+) -> None:
     """
     Let git rebase pick the commits in `todo`; raise Conflict if the user has to help.
 
     It also stops at a commit that has conflicts in files of its own, given as a list.
+    With `squash` they become one commit, with the message of the first. `env` is added
+    to git's environment.
     """
     with TemporaryDirectory(prefix="django-overlay-") as folder:
         file = Path(folder, "todo")
-        file.write_text("".join(_steps(tree, *item) for item in todo.items()))
+        first, *others = (_steps(tree, *item) for item in todo.items())
+        if squash:
+            others = [steps.replace("pick", "fixup", 1) for steps in others]
+        file.write_text("".join([first, *others]))
         editor = {
             "GIT_EDITOR": "true",
             "GIT_SEQUENCE_EDITOR": f"cp {shlex.quote(str(file))}",
         }
         options = ("--interactive", "--empty=keep", "--reschedule-failed-exec")
         try:
-            git(tree, "rebase", *options, "HEAD", env=editor)
+            git(tree, "rebase", *options, "HEAD", env=editor | (env or {}))
         except GitError:
             if not unfinished(tree):
                 raise

@@ -140,16 +140,18 @@ def django_version(tree: Path) -> str:
     """
     try:
         source = ast.parse((tree / "django" / "__init__.py").read_bytes())
-        (version,) = (
-            ast.literal_eval(statement.value)
+        (value,) = (
+            statement.value
             for statement in source.body
             if isinstance(statement, ast.Assign)
             and [ast.unparse(target) for target in statement.targets] == ["VERSION"]
         )
-        major, minor, micro, level, serial = version
-    except (OSError, SyntaxError, TypeError, ValueError):
+        parts = value.args if isinstance(value, ast.Call) else value.elts
+        *numbers, level, serial = map(ast.literal_eval, parts)
+        release = ".".join(str(int(number)) for number in numbers)
+    except (AttributeError, OSError, SyntaxError, TypeError, ValueError):
         raise OverlayError(f"{tree} is not a Django source tree.") from None
-    release = f"{major}.{minor}.{micro}" if micro else f"{major}.{minor}"
+    release = re.sub(r"^(\d+\.\d+)\.0$", r"\1", release)
     stage = {"alpha": "a", "beta": "b", "rc": "rc", "final": ""}.get(level, level)
     return f"{release}{stage}{serial}" if stage else release
 
@@ -159,6 +161,12 @@ def trailers(message: str) -> dict[str, str]:
     parsed = git(Path("/"), "interpret-trailers", "--parse", stdin=message)
     pairs = (line.partition(":") for line in parsed.splitlines())
     return {name: value.strip() for name, _, value in pairs}
+
+
+def without_trailers(body: str) -> str:
+    """Return the body of a commit message without the trailers of a patch."""
+    ours = rf"^({'|'.join(TRAILERS)}):.*(\n .*)*"
+    return re.sub(ours, "", body, flags=re.MULTILINE).strip()
 
 
 def patch_subject(patch: Path) -> str:

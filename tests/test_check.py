@@ -210,6 +210,14 @@ def test_a_configuration_of_flake8_in_the_tree_is_not_used(checkout):
     assert any("F401" in complaint for complaint in complaints(tree))
 
 
+def test_a_commit_is_looked_at_with_the_configuration_of_its_tree(checkout):
+    tree = patched(checkout, {"tests/forks/tests.py": "import os\n"})
+    assert any("F401" in complaint for complaint in complaints(tree, "HEAD^"))
+    write(checkout / ".flake8", "[flake8]\nextend-ignore = F401\n")
+    assert complaints(tree, "HEAD^") == []
+    assert complaints(tree, "HEAD") == []
+
+
 def test_check_runs_the_linters(series, cache):
     canonical(series)  # it has a string in single quotes
     assert "would reformat django/db/utils.py" in check(series, cache)

@@ -120,6 +120,13 @@ def test_the_version_is_read_without_running_django(tmp_path, version, text):
     assert django_version(tmp_path) == text
 
 
+def test_the_version_may_be_a_call(tmp_path):
+    write(tmp_path / "django/__init__.py", 'VERSION = V(2028, 0, 0, "alpha", 0)\n')
+    assert django_version(tmp_path) == "2028.0a0"
+    write(tmp_path / "django/__init__.py", 'VERSION = V(2028, "rc", 1)\n')
+    assert django_version(tmp_path) == "2028rc1"
+
+
 @pytest.mark.parametrize("source", [None, "", "VERSION = 'x'\n", "VERSION = (\n"])
 def test_what_is_not_django_is_refused(tmp_path, source):
     if source is not None:
