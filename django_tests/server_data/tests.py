@@ -265,3 +265,11 @@ class AskedAgainTests(ServerDataTestCase):
                 self.create_connection(cls).sql_mode, {"NO_AUTO_VALUE_ON_ZERO"}
             )
             self.assertEqual(self.create_connection().sql_mode, connection.sql_mode)
+
+    def test_sql_auto_is_null(self):
+        """Connecting disables it for a session, not on the server."""
+        options = {"init_command": "SET sql_auto_is_null = 1"}
+        for _ in range(2):
+            conn = self.create_connection(OPTIONS=options)
+            conn.features.can_return_columns_from_insert
+            self.assertEqual(query("SELECT @@sql_auto_is_null", conn), (0,))
