@@ -26,7 +26,9 @@ def test_sessions_are_the_same_on_stock_and_patched_django(db):
                 found = {}
                 while facts := script.hear():
                     found[facts["case"]] = [
-                        {**state, **UTC} if state.get("TimeZone") == "Etc/UTC" else state
+                        {**state, **UTC}
+                        if state.get("TimeZone") == "Etc/UTC"
+                        else state
                         for state in facts["found"]
                     ]
                     script.go_on()

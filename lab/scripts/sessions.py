@@ -1,7 +1,5 @@
 """Say what is set in new sessions, for each of several DATABASES and other settings."""
 
-import sys
-from collections.abc import Iterator
 from itertools import product
 
 from lab.scripts.common import database, say
@@ -9,25 +7,21 @@ from lab.scripts.common import database, say
 # MySQL's session variables that differ between any two sessions.
 OWN = {"last_gtid", "pseudo_thread_id", "rand_seed1", "rand_seed2", "timestamp"}
 SERIALIZABLE = "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE"
-TIME_ZONES = [
-    {},
-    {"USE_TZ": True},
-    {"USE_TZ": True, "TIME_ZONE": "Europe/Paris"},
-    {"TIME_ZONE": "UTC"},
-    {"TIME_ZONE": "Europe/Paris"},
-]
+# Settings of the project and of a database; each with each of the OPTIONS.
 SETTINGS = {
     "mysql": [
-        {},
-        {"AUTOCOMMIT": False},
-        {"NAME": None},
-        {"TIME_ZONE": "Europe/Paris"},
+        ({}, {}),
+        ({}, {"AUTOCOMMIT": False}),
+        ({}, {"NAME": None}),
+        ({"USE_TZ": True}, {"TIME_ZONE": "Europe/Paris"}),
     ],
     "postgresql": [
-        {},
-        {"AUTOCOMMIT": False},
-        {"TIME_ZONE": "Europe/Paris"},
-        {"TIME_ZONE": "Etc/UTC"},
+        ({}, {}),
+        ({}, {"AUTOCOMMIT": False}),
+        ({"TIME_ZONE": "UTC"}, {}),
+        ({"USE_TZ": True}, {}),
+        ({"USE_TZ": True}, {"AUTOCOMMIT": False, "TIME_ZONE": "Europe/Paris"}),
+        ({"USE_TZ": True}, {"TIME_ZONE": "Etc/UTC"}),
     ],
 }
 OPTIONS = {
@@ -61,16 +55,6 @@ OPTIONS = {
 }
 
 
-def matrix(vendor: str) -> Iterator[tuple[dict, dict, dict]]:
-    """Yield settings of the project, of the database, and its OPTIONS."""
-    for project, settings, options in product(
-        TIME_ZONES, SETTINGS[vendor], OPTIONS[vendor]
-    ):
-        if settings.get("TIME_ZONE") and not project.get("USE_TZ"):
-            continue  # Django refuses it
-        yield project, settings, options
-
-
 def state(conn) -> dict[str, object]:
     """Return what is set in the session of a connection, and what the driver knows."""
     with conn.cursor() as cursor:
@@ -82,11 +66,33 @@ def state(conn) -> dict[str, object]:
         else:
             cursor.execute("SELECT name, setting FROM pg_settings")
             variables = dict(cursor.fetchall())
-            cursor.execute("SELECT current_user, session_user, current_schemas(true)::text")
+            cursor.execute(
+                "SELECT current_user, session_user, current_schemas(true)::text"
+            )
             driver = [conn.connection.autocommit, str(conn.connection.isolation_level)]
             driver.append(str(conn.connection.info.transaction_status))
         more = [*cursor.fetchone(), *driver, conn.get_autocommit()]
     return {name: variables[name] for name in variables.keys() - OWN} | {"more": more}
+
+
+def new_state(settings: dict, options: dict, *, asks_first: bool) -> dict[str, object]:
+    """
+    Return what is set in a new session with these settings of the database.
+
+    With `asks_first`, as with the ORM, Django asks what the server can do before.
+    """
+    from django.db import connection
+
+    conn = connection.copy()
+    conn.settings_dict |= {**settings, "OPTIONS": options}
+    if asks_first:
+        conn.features.can_return_columns_from_insert  # noqa: B018 (it asks the server)
+    try:
+        return state(conn)
+    finally:
+        conn.close()
+        if conn.vendor == "postgresql":
+            conn.close_pool()
 
 
 def main() -> None:
@@ -94,24 +100,17 @@ def main() -> None:
         from django.db import connection
         from django.test import override_settings
 
-        for project, settings, options in matrix(connection.vendor):
-            found = []
+        vendor = connection.vendor
+        for (project, settings), options in product(SETTINGS[vendor], OPTIONS[vendor]):
             with override_settings(**project):
                 # The second connection may know what the first one has asked.
-                for asks_first in (True, False):
-                    conn = connection.copy()
-                    conn.settings_dict |= settings
-                    conn.settings_dict["OPTIONS"] = options
-                    if asks_first:
-                        conn.features.can_return_columns_from_insert  # noqa: B018
-                    try:
-                        found.append(state(conn))
-                    finally:
-                        conn.close()
-                        getattr(conn, "close_pool", lambda: None)()
+                found = [
+                    new_state(settings, options, asks_first=asks_first)
+                    for asks_first in (True, False)
+                ]
             say(case=str((project, settings, options)), found=found)
     say()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
