@@ -106,6 +106,14 @@ def _already_applied(tree: Path, series: Series, found: Status) -> OverlayError:
             f"Another revision of the {series.name} series is applied to {tree}: "
             "--replace puts this one in its place."
         )
+    if {
+        patch.name for patch in series.patches
+    } != found.patches.keys() - found.left_out:
+        which = "without" if found.left_out else "with"
+        return OverlayError(
+            f"The {series.name} series is already applied to {tree}, {which} its extra "
+            "patches: --replace changes that."
+        )
     but = f", with changes in {enumeration(found.changed)}" if found.changed else ""
     return OverlayError(f"The {series.name} series is already applied to {tree}{but}.")
 

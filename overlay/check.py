@@ -12,8 +12,11 @@ from overlay.git import decode
 from overlay.linters import complaints
 from overlay.sdist import CACHE, repository
 from overlay.series import (
+    EXTRA,
+    GROUP,
     TRAILERS,
     Series,
+    is_extra,
     patch_subject,
     trailers,
     without_trailers,
@@ -37,6 +40,7 @@ def check(series: Series, cache: Path = CACHE) -> list[str]:
     problems: list[str] = []
     try:
         problems += unnamed(series)
+        problems += misplaced(series)
         for patch in series.patches:
             problems += malformed(patch, series.tests)
         problems += on_release(series, cache)
@@ -52,6 +56,18 @@ def unnamed(series: Series) -> list[str]:
         for patch in sorted(series.directory.glob("*.patch"))
         if patch not in series.patches
     ]
+
+
+def misplaced(series: Series) -> list[str]:
+    """Return a problem for each patch that comes after one that may be left out."""
+    extras = False
+    problems = []
+    for patch in series.patches:
+        if is_extra(patch):
+            extras = True
+        elif extras:
+            problems.append(f"{patch.name} comes after an extra patch.")
+    return problems
 
 
 def malformed(patch: Path, tests: Path) -> list[str]:
@@ -141,6 +157,8 @@ def _wrong_trailers(found: dict[str, str], tests: Path) -> Iterator[str]:
             f"Upstream-Status is {status!r}: neither Pending, nor Submitted, Accepted "
             "or Inappropriate with what CONTRIBUTING.md asks for"
         )
+    if found.get(GROUP, EXTRA) != EXTRA:
+        yield f"{GROUP} is {found[GROUP]!r}, not {EXTRA!r}"
     for app in found.get("Overlay-Tests", "").split():
         if not (tests / app).is_dir():
             yield f"Overlay-Tests names {app}, which is not in {tests.name}/"

@@ -1,5 +1,6 @@
 """The command line: each command is one function of the package."""
 
+import dataclasses
 import json
 import sys
 import tomllib
@@ -71,6 +72,12 @@ tree_argument = click.argument(
     type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
 )
 
+without_extras_option = click.option(
+    "--without-extras",
+    is_flag=True,
+    help="Leave out the patches at the end that only make Django faster.",
+)
+
 
 def own_version() -> str:
     """Return the version of the tool, which a checkout need not be installed for."""
@@ -108,8 +115,9 @@ def main() -> None:
     is_flag=True,
     help="Take away first what an earlier run, with another revision, committed.",
 )
+@without_extras_option
 @tree_argument
-def apply_command(tree: Path, replace: bool) -> None:
+def apply_command(tree: Path, replace: bool, without_extras: bool) -> None:
     """
     Commit the series and its tests to the Django source in PATH.
 
@@ -118,6 +126,7 @@ def apply_command(tree: Path, replace: bool) -> None:
     applied, or PATH is left as it was. A tree with uncommitted changes is refused.
     """
     series = series_for(django_version(tree), read_all())
+    series = dataclasses.replace(series, extras=not without_extras)
     commit = apply(tree, series, replace=replace)
     click.echo(f"Applied the {series.name} series to {tree}, now at {commit[:10]}:")
     for patch in series.patches:
@@ -455,7 +464,8 @@ def review_command(revision: str) -> None:
     default=".",
     help="Default: the current folder.",
 )
-def wheel_command(django: str | None, output: Path) -> None:
+@without_extras_option
+def wheel_command(django: str | None, output: Path, without_extras: bool) -> None:
     """
     Build a wheel of patched Django, from the source distribution in BASE.
 
@@ -464,6 +474,7 @@ def wheel_command(django: str | None, output: Path) -> None:
     version of the release. The same patches and setuptools give the same bytes.
     """
     series, release = candidates(django, read_all())[0]
+    series = dataclasses.replace(series, extras=not without_extras)
     with Console(stderr=True).status(f"Building a wheel of Django {release} …"):
         path = wheel.build(series, release, output)
     click.echo(path)

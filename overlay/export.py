@@ -51,7 +51,7 @@ def export(tree: Path, series: Series) -> list[Path]:
     Raise OverlayError, having written nothing, if `tree` has uncommitted work, a
     commit lacks its reason or a trailer or has conflict markers, a file would be
     overwritten whose contents git has not stored, or the series is not the one that
-    was applied to `tree`.
+    was applied to `tree`, with all of its patches.
     """
     changed = exported(tree, series)
     _require_stored(series.directory, changed)
@@ -127,6 +127,15 @@ def _require_same_series(tree: Path, series: Series) -> None:
     applied = applied_revision(commits)
     last = git(tree, "for-each-ref", "--format=%(objectname)", EXPORTED).strip()
     known = {applied, git(tree, "cat-file", "blob", last) if last else None}
+    if (
+        applied
+        == series_revision(replace(series, extras=False))
+        != series_revision(series)
+    ):
+        raise OverlayError(
+            f"The {series.name} series was applied to {tree} without its extra patches, "
+            "and an export would drop them: `django-overlay apply --replace` adds them."
+        )
     if applied and series_revision(series) not in known:
         raise OverlayError(
             f"The {series.name} series has changed since it was applied to {tree}, and "

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,6 +78,19 @@ def verify(package: Path, known: list[Series]) -> Installed:
         )
     found = next(iter(distributions(name="django", path=[str(top)])), None)
     identity = json.loads((found and found.read_text(IDENTITY)) or "null")
+    version = found.version if identity else release
+    states = [
+        _state(package, version, variant, identity)
+        for variant in (series, replace(series, extras=False))
+    ]
+    return next((state for state in states if state.overall == WHOLLY), states[0])
+
+
+def _state(
+    package: Path, version: str, series: Series, identity: dict | None
+) -> Installed:
+    """Return what of `series` is in `package`, which may have the identity of a wheel."""
+    top = package.parent
     is_ours = identity and identity["patches"] == patch_hashes(series)
     files = _by_hashes(top, identity["files"]) if is_ours else _by_git(top, series)
     states = {*files.values()}
@@ -89,7 +102,6 @@ def verify(package: Path, known: list[Series]) -> Installed:
         overall = OTHER_REVISION
     else:
         overall = PARTLY
-    version = found.version if identity else release
     return Installed(package, version, series.name, overall, files)
 
 

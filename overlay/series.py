@@ -15,6 +15,10 @@ from overlay.git import GitError, decode, git
 # Every patch carries these.
 TRAILERS = ("Upstream-Status", "Ticket", "Drop-When", "Overlay-Tests")
 
+# The trailer, and its value, of patches at the end that a user may leave out.
+GROUP = "Overlay-Group"
+EXTRA = "extra"
+
 _PACKAGE = Path(__file__).resolve().parent
 # A wheel has patches/ and django_tests/ inside of the package, a checkout beside it.
 HOME = _PACKAGE if (_PACKAGE / "patches").is_dir() else _PACKAGE.parent
@@ -32,7 +36,8 @@ class Series:
     `release` is the release that the patches are kept on; `requires_python` says as
     in Django's own metadata which Pythons it runs on; `sha256` maps each release that
     the patches were tested on to the hash of its source distribution. `directory` has
-    the patches, `tests` the test apps of all lines.
+    the patches, `tests` the test apps of all lines. Without `extras`, the series ends
+    before the extra patches.
     """
 
     name: str
@@ -41,6 +46,7 @@ class Series:
     sha256: dict[str, str]
     directory: Path
     tests: Path
+    extras: bool = True
 
     @property
     def order(self) -> Path:
@@ -57,7 +63,7 @@ class Series:
                 raise OverlayError(
                     f"{self.order} names {patch.name}, which is missing."
                 )
-        return patches
+        return [patch for patch in patches if self.extras or not is_extra(patch)]
 
     @property
     def test_apps(self) -> list[str]:
@@ -165,8 +171,13 @@ def trailers(message: str) -> dict[str, str]:
 
 def without_trailers(body: str) -> str:
     """Return the body of a commit message without the trailers of a patch."""
-    ours = rf"^({'|'.join(TRAILERS)}):.*(\n .*)*"
+    ours = rf"^({'|'.join([*TRAILERS, GROUP])}):.*(\n .*)*"
     return re.sub(ours, "", body, flags=re.MULTILINE).strip()
+
+
+def is_extra(patch: Path) -> bool:
+    """Return whether a patch file is one that a user may leave out."""
+    return trailers(decode(patch.read_bytes())).get(GROUP) == EXTRA
 
 
 def patch_subject(patch: Path) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from overlay import testapps
@@ -17,11 +17,18 @@ from overlay.checkout import (
     unfinished,
 )
 from overlay.git import decode, git
-from overlay.series import Series, django_version, patch_subject, trailers
+from overlay.series import (
+    Series,
+    django_version,
+    is_extra,
+    patch_subject,
+    trailers,
+)
 
 APPLIED = "applied"
 CHANGED = "changed"
 HALF_APPLIED = "half applied"
+LEFT_OUT = "left out"
 NOT_APPLIED = "not applied"
 OTHER_REVISION = "applied in another revision"
 
@@ -35,7 +42,8 @@ class Status:
     What of a series is in a tree.
 
     `overall` is APPLIED, HALF_APPLIED, OTHER_REVISION or NOT_APPLIED; `patches` and
-    `tests` map the name of each to APPLIED, CHANGED or NOT_APPLIED. `base` is the
+    `tests` map the name of each to APPLIED, CHANGED or NOT_APPLIED, and the patches that
+    apply() was told to leave out to LEFT_OUT. `base` is the
     commit below the series, `top` the last one that is the series'; `own` are commits
     that do not belong to it. `is_as_recorded` says that the series' commits are just
     those that apply() made; `unfinished` is the git operation that is under way.
@@ -61,10 +69,15 @@ class Status:
         """The names of the patches that are not there."""
         return [name for name, state in self.patches.items() if state == NOT_APPLIED]
 
+    @property
+    def left_out(self) -> list[str]:
+        """The names of the patches that are not there because nobody wanted them."""
+        return [name for name, state in self.patches.items() if state == LEFT_OUT]
+
 
 def status(tree: Path, series: Series) -> Status:
     """
-    Return what of `series` is in `tree`.
+    Return what of `series` is in `tree`, where its extra patches may be left out.
 
     A patch is known by its patch id, so it does not matter who applied it; a commit
     with the subject of a patch and another content is a changed one. If the commits
@@ -78,6 +91,11 @@ def status(tree: Path, series: Series) -> Status:
         operation = unfinished(tree)
         base = series_base(tree)
         commits = commits_since(tree, base)
+    series, left_out = replace(series, extras=True), []
+    lean = replace(series, extras=False)
+    if applied_revision(commits) == series_revision(lean):
+        left_out = [patch.name for patch in series.patches if is_extra(patch)]
+        series = lean
     ours = {
         patch.name: (
             patch_subject(patch),
@@ -111,7 +129,7 @@ def status(tree: Path, series: Series) -> Status:
         overall = APPLIED
     return Status(
         overall=overall,
-        patches=patches,
+        patches=patches | dict.fromkeys(left_out, LEFT_OUT),
         tests=tests,
         base=base,
         top=next((c.id for c in reversed(commits) if c not in own), base),
