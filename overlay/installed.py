@@ -58,7 +58,8 @@ def find_django() -> Path:
 
 def verify(package: Path, known: list[Series]) -> Installed:
     """
-    Return what the Django in the folder `package` carries of the series of its line.
+    Return what the Django in the folder `package` carries of the series of its line,
+    the extra patches of which may be left out.
 
     A wheel of ours has the hashes of its files. Where there is none, or one of another
     revision, git says whether the changes of the patches can be taken back, or made: an
@@ -79,10 +80,11 @@ def verify(package: Path, known: list[Series]) -> Installed:
     found = next(iter(distributions(name="django", path=[str(top)])), None)
     identity = json.loads((found and found.read_text(IDENTITY)) or "null")
     version = found.version if identity else release
-    states = [
-        _state(package, version, variant, identity)
-        for variant in (series, replace(series, extras=False))
-    ]
+    variants = [series, replace(series, extras=False)]
+    if identity:
+        ours = [v for v in variants if patch_hashes(v) == identity["patches"]]
+        variants = ours[:1] or variants
+    states = [_state(package, version, variant, identity) for variant in variants]
     return next((state for state in states if state.overall == WHOLLY), states[0])
 
 

@@ -177,7 +177,8 @@ def without_trailers(body: str) -> str:
 
 def is_extra(patch: Path) -> bool:
     """Return whether a patch file is one that a user may leave out."""
-    return trailers(decode(patch.read_bytes())).get(GROUP) == EXTRA
+    line = f"{GROUP}: {EXTRA}".encode()
+    return line in patch.read_bytes().splitlines()
 
 
 def patch_subject(patch: Path) -> str:
