@@ -129,7 +129,7 @@ class ReplacedServerTests(ServerDataTestCase):
         )
 
     def test_operations(self):
-        """Operations, such as those of GeoDjango, depend on the server, too."""
+        """Operations, such as those of GIS, depend on the server, too."""
 
         class Operations(DatabaseWrapper.ops_class):
             @cached_property
