@@ -6,6 +6,7 @@ from overlay.apply import apply, unapply
 from overlay.check import malformed, misplaced
 from overlay.errors import OverlayError
 from overlay.export import export
+from overlay.installed import OTHER_REVISION, WHOLLY, verify
 from overlay.status import APPLIED, HALF_APPLIED, LEFT_OUT, status
 
 from .conftest import commit, edit, files, git, pull, run_overlay, snapshot
@@ -112,6 +113,12 @@ def test_a_newer_revision_replaces_one_without_extras(overlay, lean, series):
     assert run(overlay, "status", lean)[0] == 5
     assert run(overlay, "apply", "--replace", "--without-extras", lean)[0] == 0
     assert status(lean, series).left_out == [EXTRA]
+
+
+def test_an_installed_django_without_extras_is_whole(lean, series):
+    assert verify(lean / "django", [series]).overall == WHOLLY
+    edit(lean / "django/db/utils.py", "'nine'", "'other'")
+    assert verify(lean / "django", [series]).overall == OTHER_REVISION
 
 
 def test_an_extra_is_exported_as_it_was(checkout, series, overlay):
