@@ -57,8 +57,12 @@ class AskedOnceTests(ServerDataTestCase):
         def count():
             return int(query("SHOW GLOBAL STATUS LIKE 'Connections'")[1])
 
+        def save():
+            self.assertIs(connection.features.supports_transactions, True)
+            Group.objects.create(name="group")
+
         before = count()
-        self.run_thread(lambda: Group.objects.create(name="group"))
+        self.run_thread(save)
         self.assertEqual(count() - before, 1)
 
     def test_queries(self):
