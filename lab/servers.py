@@ -1,16 +1,19 @@
 """
 Databases to run tests on: private throwaway servers, or the user's own.
 
-A private server listens on a socket in a scratch folder only, so that no port has to be
-found and nobody else can reach it. It keeps nothing safe (no fsync) and is gone, with
-its folder, when the `with` block ends; after SIGKILL of this process only the folder
-stays.
+A private server listens on a socket in a scratch folder, so that nobody else can reach
+it. It speaks TLS, too, with a certificate made for it: MariaDB and MySQL on that socket,
+PostgreSQL, which speaks it over TCP only, on a port of the loopback interface that asks
+for a password. It keeps nothing safe (no fsync) and is gone, with its folder, when the
+`with` block ends; after SIGKILL of this process only the folder stays.
 """
 
 import os
 import re
+import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import zoneinfo
@@ -42,8 +45,8 @@ FOLDERS = {
 }
 PACKAGES = {
     "mysql": "MariaDB or MySQL (Debian and Ubuntu: "
-    "apt-get install mariadb-server-core mariadb-client tzdata)",
-    "postgres": "PostgreSQL (Debian and Ubuntu: apt-get install postgresql)",
+    "apt-get install mariadb-server-core mariadb-client openssl tzdata)",
+    "postgres": "PostgreSQL (Debian and Ubuntu: apt-get install postgresql openssl)",
 }
 PATIENCE = 60.0  # seconds to start, or to stop
 
@@ -131,7 +134,8 @@ def _mysql(folder: Path, max_connections: int) -> Recipe:
     program = _program("mysql", "mariadbd", "mysqld")
     _program("mysql", "mysqldump")  # Django clones databases with it
     version = _check([program, "--version"], folder)
-    data, socket = folder / "data", folder / "socket"
+    certificate, key = _certificate("mysql", folder)
+    data, path = folder / "data", folder / "socket"
     options = [
         "--no-defaults",  # has to come first
         f"--datadir={data}",
@@ -150,7 +154,9 @@ def _mysql(folder: Path, max_connections: int) -> Recipe:
         _check([program, *options, "--initialize-insecure"], folder)
         options += ["--mysqlx=OFF"]
     options += [
-        f"--socket={socket}",
+        f"--socket={path}",
+        f"--ssl-cert={certificate}",
+        f"--ssl-key={key}",
         f"--pid-file={folder / 'pid'}",
         f"--max-connections={max_connections}",
         # With fewer, introspection crawls in the 1,800 tables of Django's whole suite.
@@ -162,7 +168,7 @@ def _mysql(folder: Path, max_connections: int) -> Recipe:
         "--performance-schema=OFF",
     ]
     environment = {
-        "MYSQL_UNIX_SOCKET": str(socket),
+        "MYSQL_UNIX_SOCKET": str(path),
         "MYSQL_HOST": "",
         "MYSQL_TCP_PORT": "",
         "MYSQL_USER": "root",
@@ -197,13 +203,22 @@ def _time_zones(folder: Path) -> Path:
 def _postgres(folder: Path, max_connections: int) -> Recipe:
     # A link on PATH leads to the folder where the server is, too.
     initdb = Path(_program("postgres", "initdb")).resolve()
-    data = folder / "data"
-    command = [str(initdb), "--no-sync", "--auth=trust", "--username=postgres"]
-    command += ["--encoding=UTF8", "--locale=C", f"--pgdata={data}"]
+    certificate, key = _certificate("postgres", folder)
+    data, password = folder / "data", secrets.token_hex()
+    (folder / "password").write_text(password)
+    command = [str(initdb), "--no-sync", "--username=postgres"]
+    command += ["--auth-local=trust", "--auth-host=scram-sha-256"]
+    command += [f"--pwfile={folder / 'password'}", f"--pgdata={data}"]
+    command += ["--encoding=UTF8", "--locale=C"]
     _check(command, folder)
+    port = _free_port()
     options = {
-        "listen_addresses": "",
+        "listen_addresses": "127.0.0.1",
+        "port": port,
         "unix_socket_directories": str(folder),
+        "ssl": "on",
+        "ssl_cert_file": certificate,
+        "ssl_key_file": key,
         "max_connections": str(max_connections),
         "fsync": "off",
         "synchronous_commit": "off",
@@ -213,12 +228,27 @@ def _postgres(folder: Path, max_connections: int) -> Recipe:
     command += [f"--{name}={value}" for name, value in options.items()]
     environment = {
         "PGHOST": str(folder),
-        "PGPORT": "5432",
+        "PGPORT": port,
         "PGUSER": "postgres",
-        "PGPASSWORD": "",
+        "PGPASSWORD": password,
     }
     # SIGINT is its fast shutdown; SIGTERM waits for clients to leave.
     return Recipe(command, signal.SIGINT, environment)
+
+
+def _certificate(db: str, folder: Path) -> tuple[str, str]:
+    """Return the paths of a new certificate for this machine, and of its key."""
+    certificate, key = str(folder / "certificate"), str(folder / "key")
+    command = [_program(db, "openssl"), "req", "-x509", "-subj", "/CN=localhost"]
+    command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-out", certificate, "-keyout", key]
+    _check(command, folder)
+    return certificate, key
+
+
+def _free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])
 
 
 def _program(db: str, *names: str) -> str:

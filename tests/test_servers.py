@@ -29,12 +29,15 @@ def no_server_is_named(monkeypatch):
             monkeypatch.delenv(name, raising=False)
 
 
-def connect(db: str, env: dict[str, str]):
+def connect(db: str, env: dict[str, str], **options):
     if db == "mysql":
         return MySQLdb.connect(
-            unix_socket=env["MYSQL_UNIX_SOCKET"], user=env["MYSQL_USER"]
+            unix_socket=env["MYSQL_UNIX_SOCKET"], user=env["MYSQL_USER"], **options
         )
-    return psycopg.connect(host=env["PGHOST"], user=env["PGUSER"], dbname="postgres")
+    options = {"host": env["PGHOST"], **options}
+    return psycopg.connect(
+        port=env["PGPORT"], user=env["PGUSER"], dbname="postgres", **options
+    )
 
 
 QUESTIONS = {
@@ -75,6 +78,25 @@ def test_a_server_answers_and_is_gone_after_the_block(db):
         assert processes(folder)
     assert not processes(folder)
     assert not folder.exists()
+
+
+def test_mysql_speaks_tls_on_its_socket():
+    with (
+        server("mysql") as env,
+        connect("mysql", env, ssl_mode="REQUIRED") as connection,
+    ):
+        cursor = connection.cursor()
+        cursor.execute("SHOW STATUS LIKE 'Ssl_version'")
+        assert cursor.fetchone()[1].startswith("TLS")
+
+
+def test_postgres_speaks_tls_on_a_port_with_a_password():
+    options = {"host": "127.0.0.1", "sslmode": "require"}
+    with server("postgres") as env:
+        with connect("postgres", env, password=env["PGPASSWORD"], **options) as c:
+            assert c.pgconn.ssl_in_use
+        with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+            connect("postgres", env, **options)
 
 
 def test_mysql_knows_the_time_zones_that_django_needs():
