@@ -137,13 +137,6 @@ class ForkTestCase(ThreadConnectionsTestCase):
                     self.assertNotIn(fork(target), sessions)
                     self.assertEqual(get_sessions(), sessions)
 
-
-class InheritedConnectionsTests(ForkTestCase):
-    """
-    A child process neither uses nor closes connections that it inherits, in
-    whichever way it tries to, and however it ends.
-    """
-
     def assertSurvived(self, process, result):
         """
         All sessions survive a child process that's created by the forks
@@ -152,6 +145,13 @@ class InheritedConnectionsTests(ForkTestCase):
         process = run_module("fork_connections.forks", process)
         self.assertEqual(process.returncode, 0, process.stderr)
         self.assertEqual(process.stdout, f"{result}\n")
+
+
+class InheritedConnectionsTests(ForkTestCase):
+    """
+    A child process neither uses nor closes connections that it inherits, in
+    whichever way it tries to, and however it ends.
+    """
 
     def test_end_without_cleanup(self):
         self.assertHarmless(lambda: None)

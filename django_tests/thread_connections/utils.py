@@ -53,14 +53,18 @@ class ThreadConnectionsTestCase(TransactionTestCase):
         conn.ensure_connection()
         with closing(sqlite3.connect(name)) as copy:
             conn.connection.backup(copy)
-        # The database disappears with its connection. It keeps its settings,
-        # whereas the connections of all threads are created with these.
-        settings_dict = {
-            **conn.settings_dict,
-            "NAME": name,
-            # 200 threads that write at once wait for each other.
-            "OPTIONS": {**conn.settings_dict["OPTIONS"], "timeout": 60},
-        }
+        # 200 threads that write at once wait for each other.
+        options = {**conn.settings_dict["OPTIONS"], "timeout": 60}
+        # The database would disappear with its connection.
+        cls.use_settings(conn, NAME=name, OPTIONS=options)
+
+    @classmethod
+    def use_settings(cls, conn, **settings):
+        """
+        Create the connections of all threads with other settings until the
+        class cleanup. The current thread's connection keeps its own.
+        """
+        settings_dict = {**conn.settings_dict, **settings}
         cls.enterClassContext(
             mock.patch.dict(connections.settings, {conn.alias: settings_dict})
         )
