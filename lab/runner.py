@@ -32,6 +32,7 @@ OURS = dict.fromkeys(
         "django_db_geventpool",
         "eventlet",
         "gevent",
+        "gunicorn",
         "pytest_django",
         "uvicorn",
         "xdist",
