@@ -8,7 +8,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from packaging.specifiers import SpecifierSet
 from rich.console import Console
 
 from overlay import sdist, testapps
@@ -28,18 +27,14 @@ def choose(wanted: str | None, known: list[Series]) -> tuple[Series, str]:
     They are as in candidates(), and run on this Python. Raise OverlayError if there is
     none, or if it does not run.
     """
-    found = candidates(wanted, known)
-    series, release = next(
-        ((series, release) for series, release in found if _runs_here(series)),
-        found[0],
-    )
+    series, release = candidates(wanted, known)[0]
     require_python(series, release)
     return series, release
 
 
 def require_python(series: Series, release: str) -> None:
     """Raise OverlayError if this Python is none that `release` of `series` runs on."""
-    if not _runs_here(series):
+    if not series.runs_here:
         raise OverlayError(
             f"Django {release} needs Python {series.requires_python}; "
             f"this is {platform.python_version()}."
@@ -80,11 +75,6 @@ def build(series: Series, release: str, patched: bool, cache: Path = CACHE) -> P
             if not tree.is_dir():  # another process was faster
                 raise
     return tree
-
-
-def _runs_here(series: Series) -> bool:
-    python = platform.python_version()
-    return SpecifierSet(series.requires_python).contains(python, prereleases=True)
 
 
 def _digest(series: Series, release: str, patched: bool) -> str:

@@ -454,7 +454,7 @@ def review_command(revision: str) -> None:
 @click.option(
     "--django",
     metavar="LINE|RELEASE",
-    help="6.1, or 6.1.3. Default: the newest line.",
+    help="6.1, or 6.1.3. Default: the newest line that this Python runs.",
 )
 @click.option(
     "-o",

@@ -2,11 +2,13 @@
 
 import ast
 import os
+import platform
 import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from overlay.errors import OverlayError
@@ -73,6 +75,13 @@ class Series:
         return list(dict.fromkeys(" ".join(names).split()))
 
     @property
+    def runs_here(self) -> bool:
+        """Whether this Python is one that Django of this line runs on."""
+        return SpecifierSet(self.requires_python).contains(
+            platform.python_version(), prereleases=True
+        )
+
+    @property
     def tested(self) -> list[str]:
         """The releases that the series was tested on, oldest first."""
         return sorted(self.sha256, key=Version)
@@ -113,7 +122,8 @@ def candidates(wanted: str | None, known: list[Series]) -> list[tuple[Series, st
 
     It is the name of a line ("6.1"), for the release that its series is kept on, or a
     tested release ("6.1.3"; "6.1.0" for the first). None means any, newest line first.
-    Raise UnknownVersionError if there is none.
+    Those that run on this Python come before the others. Raise UnknownVersionError if
+    there is none.
     """
     found = [
         (series, release)
@@ -129,7 +139,7 @@ def candidates(wanted: str | None, known: list[Series]) -> list[tuple[Series, st
             f"There is no patch series for Django {wanted}; there are "
             f"{', '.join(names)}."
         )
-    return found
+    return sorted(found, key=lambda candidate: not candidate[0].runs_here)
 
 
 def line_of(version: Version) -> str:
