@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import click
 from rich.console import Console
 
-from lab import ROOT, install, plot, prove, scratch, soak, trees
+from lab import ROOT, clients, install, plot, prove, scratch, soak, trees
 from lab.runner import DRIVERS, require_packages
 from overlay import wheel
 from overlay.errors import OverlayError
@@ -30,6 +30,31 @@ django_option = click.option(
 db_option = click.option(
     "--db", type=click.Choice(list(DRIVERS)), default="sqlite", show_default=True
 )
+json_option = click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the figures there.",
+)
+
+
+def check_writable(*files: Path | None) -> None:
+    """Raise OverlayError before anything is run rather than when `files` are written."""
+    for file in filter(None, files):
+        try:
+            file.open("a").close()
+        except OSError as error:
+            raise OverlayError(f"{file} can't be written: {error.strerror}.") from None
+
+
+def both_sides(django: str | None) -> tuple[str, dict[str, Path]]:
+    """Return the release that `django` means, and its stock and its patched tree."""
+    series, release = trees.choose(django, read_all())
+    return release, {
+        side: trees.build(series, release, side == "patched")
+        for side in ("stock", "patched")
+    }
 
 
 @main.command("prove")
@@ -43,13 +68,7 @@ db_option = click.option(
     show_default=True,
     help="How often each Django has its turn; the one of median duration is shown.",
 )
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write the figures there.",
-)
+@json_option
 @click.option(
     "--plot",
     "plot_file",
@@ -72,17 +91,9 @@ def prove_command(
     server (for SQLite: file descriptors), by another process. It fails if patched
     Django loses an object or leaves a connection open.
     """
-    for file in filter(None, (json_file, plot_file)):
-        try:
-            file.open("a").close()  # not after all rounds
-        except OSError as error:
-            raise OverlayError(f"{file} can't be written: {error.strerror}.") from None
+    check_writable(json_file, plot_file)
     require_packages(db)
-    series, release = trees.choose(django, read_all())
-    sides = {
-        side: trees.build(series, release, side == "patched")
-        for side in ("stock", "patched")
-    }
+    release, sides = both_sides(django)
     console = Console(stderr=True)
     console.print(prove.forecast(db, threads, rounds), highlight=False)
     runs = prove.compare(sides, db, threads, rounds, console)
@@ -118,6 +129,41 @@ def soak_command(django: str | None, db: str, threads: int) -> None:
     soak.show(result, f"Django {release}, patched, {db}", Console())
     if result.problems:
         raise OverlayError(" ".join(result.problems))
+
+
+@main.command("clients", epilog=f"NAMES: {', '.join(clients.CLIENTS)}.")
+@django_option
+@click.option(
+    "--db", type=click.Choice(["mysql", "postgres"]), default="mysql", show_default=True
+)
+@json_option
+@click.argument(
+    "names", nargs=-1, type=click.Choice(list(clients.CLIENTS)), metavar="[NAMES]..."
+)
+def clients_command(
+    django: str | None, db: str, json_file: Path | None, names: tuple[str]
+) -> None:
+    """
+    Let servers, task queues and libraries save rows, on stock and on patched Django.
+
+    NAMES are some of them; the default is all. Each runs in processes of its own, with
+    CONN_MAX_AGE 0 and 600, and its connections are counted at the server: those that
+    are kept while its threads live, and those that are left once they have ended. It
+    fails if with patched Django one is left, none is kept where stock Django keeps some,
+    a row is lost, or there is an error.
+    """
+    names = names or tuple(clients.CLIENTS)
+    check_writable(json_file)
+    require_packages(db)
+    clients.require(names)
+    release, sides = both_sides(django)
+    outcomes, failures = clients.compare(names, sides, db, Console(stderr=True))
+    clients.show(outcomes, f"Django {release}, {db}", Console())
+    if json_file:
+        content = {"django": release, "db": db, "clients": clients.figures(outcomes)}
+        json_file.write_text(json.dumps(content, indent=2) + "\n")
+    if problems := failures + clients.problems(outcomes):
+        raise OverlayError("\n".join(problems))
 
 
 @main.command("install")

@@ -22,7 +22,8 @@ class Script:
     """
     The process of a script that uses the Django in `tree`.
 
-    `environment` says where the server of `db` is (`servers.server`). The script says
+    `environment` says where the server of `db` is (`servers.server`), and may have
+    other variables than those that are set for all scripts. The script says
     facts in JSON, a line each time, and goes on once it has read a line.
     """
 
@@ -45,12 +46,12 @@ class Script:
                 dies_with_parent([str(python), str(path), *args]),
                 env={
                     **os.environ,
-                    **environment,
                     "PYTHONPATH": os.pathsep.join(
                         map(str, [tree, tree / "tests", ROOT])
                     ),
                     "DJANGO_SETTINGS_MODULE": f"settings.test_{db}",
                     "TMPDIR": self.scratch.name,
+                    **environment,
                 },
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

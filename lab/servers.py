@@ -1,5 +1,5 @@
 """
-Databases to run tests on: private throwaway servers, or the user's own.
+Servers to run tests on: private throwaway ones, or the user's own.
 
 A private server listens on a socket in a scratch folder, so that nobody else can reach
 it. It speaks TLS, too, with a certificate made for it: MariaDB and MySQL on that socket,
@@ -31,6 +31,7 @@ from overlay.errors import OverlayError
 from overlay.signals import ends_on_signals
 
 # What settings/ read. A user names a server by one of the first; the others go with it.
+# Redis is always a private one: workers would take the tasks that are in the user's.
 VARIABLES = {
     "mysql": (
         ("MYSQL_UNIX_SOCKET", "MYSQL_HOST"),
@@ -42,11 +43,13 @@ VARIABLES = {
 FOLDERS = {
     "mysql": ["usr/sbin", "usr/local/sbin", "usr/libexec"],
     "postgres": ["usr/lib/postgresql/*/bin", "usr/pgsql-*/bin"],
+    "redis": [],
 }
 PACKAGES = {
     "mysql": "MariaDB or MySQL (Debian and Ubuntu: "
     "apt-get install mariadb-server-core mariadb-client openssl tzdata)",
     "postgres": "PostgreSQL (Debian and Ubuntu: apt-get install postgresql openssl)",
+    "redis": "Redis (Debian and Ubuntu: apt-get install redis-server)",
 }
 PATIENCE = 60.0  # seconds to start, or to stop
 
@@ -64,10 +67,11 @@ def server(db: str, *, max_connections: int = 400) -> Iterator[dict[str, str]]:
     """
     Yield the environment variables by which settings/ find a server for `db`.
 
-    `db` is "sqlite" (no server, no variables), "mysql" or "postgres". A server that the
-    user names (`VARIABLES`) is used as it is; otherwise a private one is started, which
-    accepts `max_connections`. SIGTERM and SIGHUP end the block as Ctrl-C does. Raises
-    OverlayError if no server is installed, or if it does not start or stay up.
+    `db` is "sqlite" (no server, no variables), "mysql", "postgres" or, for task queues
+    rather than settings/, "redis". A server that the user names (`VARIABLES`) is used
+    as it is; otherwise a private one is started, which accepts `max_connections`.
+    SIGTERM and SIGHUP end the block as Ctrl-C does. Raises OverlayError if no server is
+    installed, or if it does not start or stay up.
     """
     with ends_on_signals():
         if db == "sqlite":
@@ -75,7 +79,7 @@ def server(db: str, *, max_connections: int = 400) -> Iterator[dict[str, str]]:
         elif named := _named_by_user(db):
             yield named
         else:
-            prepare = {"mysql": _mysql, "postgres": _postgres}[db]
+            prepare = {"mysql": _mysql, "postgres": _postgres, "redis": _redis}[db]
             with _scratch_folder() as folder:
                 recipe = prepare(folder, max_connections)
                 with _running(recipe, folder / "log"):
@@ -83,7 +87,7 @@ def server(db: str, *, max_connections: int = 400) -> Iterator[dict[str, str]]:
 
 
 def _named_by_user(db: str) -> dict[str, str]:
-    hosts, others = VARIABLES[db]
+    hosts, others = VARIABLES.get(db, ((), ()))
     if not any(os.environ.get(name) for name in hosts):
         return {}
     return {name: os.environ.get(name, "") for name in hosts + others}
@@ -97,12 +101,12 @@ def _running(recipe: Recipe, log: Path) -> Iterator[None]:
             process.start()
             yield
         except ExecutorError as error:
-            raise _not_running(recipe.command[0], "did not come up", log) from error
+            raise not_running(recipe.command[0], "did not come up", log) from error
         finally:
             try:
                 process.stop()
             except ExecutorError as error:
-                raise _not_running(recipe.command[0], "crashed", log) from error
+                raise not_running(recipe.command[0], "crashed", log) from error
 
 
 class _Server(mirakuru.Executor):
@@ -127,7 +131,7 @@ class _Server(mirakuru.Executor):
 
     def after_start_check(self) -> bool:
         text = self.log.read_text(errors="replace")
-        return bool(re.search(r"ready (to accept|for) connections", text))
+        return bool(re.search(r"(?i)ready (to accept|for) connections", text))
 
 
 def _mysql(folder: Path, max_connections: int) -> Recipe:
@@ -211,7 +215,7 @@ def _postgres(folder: Path, max_connections: int) -> Recipe:
     command += [f"--pwfile={folder / 'password'}", f"--pgdata={data}"]
     command += ["--encoding=UTF8", "--locale=C"]
     _check(command, folder)
-    port = _free_port()
+    port = str(free_port())
     options = {
         "listen_addresses": "127.0.0.1",
         "port": port,
@@ -236,6 +240,20 @@ def _postgres(folder: Path, max_connections: int) -> Recipe:
     return Recipe(command, signal.SIGINT, environment)
 
 
+def _redis(folder: Path, max_connections: int) -> Recipe:
+    path = str(folder / "socket")
+    options = {
+        "port": "0",
+        "unixsocket": path,
+        "maxclients": str(max_connections),
+        "save": "",
+    }
+    command = [_program("redis", "redis-server")]
+    for name, value in options.items():
+        command += [f"--{name}", value]
+    return Recipe(command, signal.SIGTERM, {"REDIS_SOCKET": path})
+
+
 def _certificate(db: str, folder: Path) -> tuple[str, str]:
     """Return the paths of a new certificate for this machine, and of its key."""
     certificate, key = str(folder / "certificate"), str(folder / "key")
@@ -246,9 +264,10 @@ def _certificate(db: str, folder: Path) -> tuple[str, str]:
     return certificate, key
 
 
-def _free_port() -> str:
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        return str(listener.getsockname()[1])
+        return listener.getsockname()[1]
 
 
 def _program(db: str, *names: str) -> str:
@@ -293,10 +312,11 @@ def _check(command: Sequence[str], folder: Path) -> str:
     if done.returncode:
         log = folder / "log"
         log.write_text(done.stdout)
-        raise _not_running(command[0], "could not set up its data", log)
+        raise not_running(command[0], "could not set up its data", log)
     return done.stdout
 
 
-def _not_running(program: str, what: str, log: Path) -> OverlayError:
+def not_running(program: str, what: str, log: Path) -> OverlayError:
+    """Return an error that says `what` happened to `program`, and what it logged."""
     tail = log.read_text(errors="replace").splitlines()[-15:]
     return OverlayError("\n".join([f"{program} {what}. The end of its log:", *tail]))

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -146,7 +147,11 @@ def test_a_server_does_not_outlive_its_owner(db, signum, tmp_path):
 
 @pytest.mark.parametrize(
     ("db", "package"),
-    [("mysql", "mariadb-server-core"), ("postgres", "postgresql")],
+    [
+        ("mysql", "mariadb-server-core"),
+        ("postgres", "postgresql"),
+        ("redis", "redis-server"),
+    ],
 )
 def test_a_missing_server_names_the_package(db, package, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -183,6 +188,18 @@ def test_a_server_that_the_user_names_is_used_and_none_is_started(db, monkeypatc
             assert same == env
             assert ask(db, same) == 400
         assert ask(db, env) == 400  # and is left running
+
+
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="lab clients needs it")
+def test_redis_answers_and_is_gone_after_the_block():
+    with server("redis") as env, socket.socket(socket.AF_UNIX) as client:
+        client.connect(env["REDIS_SOCKET"])
+        client.sendall(b"PING\r\n")
+        assert client.recv(7) == b"+PONG\r\n"
+        folder = Path(env["REDIS_SOCKET"]).parent
+        assert processes(folder)
+    assert not processes(folder)
+    assert not folder.exists()
 
 
 def test_sqlite_needs_no_server():

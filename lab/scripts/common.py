@@ -2,27 +2,32 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import django
 from django.conf import settings
 
 
+def report(**facts: object) -> None:
+    """Say facts to whoever runs the script."""
+    print(json.dumps(facts), flush=True)
+
+
 def say(**facts: object) -> None:
     """Say facts to whoever runs the script, and wait until it may go on."""
-    print(json.dumps(facts), flush=True)
+    report(**facts)
     sys.stdin.readline()
 
 
 @contextmanager
-def database() -> Iterator[str]:
+def database(apps: Sequence[str] = ("thread_connections",)) -> Iterator[str]:
     """
-    Yield the name of a test database with the tables of our tests.
+    Yield the name of a test database with the tables of `apps`: those of our tests.
 
     The current thread has no connection to it.
     """
-    settings.INSTALLED_APPS = ["thread_connections"]
+    settings.INSTALLED_APPS = apps
     django.setup()
     from django.db import connection
 
