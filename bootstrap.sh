@@ -17,7 +17,7 @@ install() {
 }
 
 if [ "${1-}" = servers ]; then
-    install mariadb-server-core mariadb-client tzdata postgresql openssl \
+    install mariadb-server-core mariadb-client tzdata postgresql openssl redis-server \
         libmariadb-dev gcc pkg-config python3-dev
 fi
 # Debian's Python lacks the part that puts pip into a virtual environment.

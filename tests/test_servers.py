@@ -190,7 +190,6 @@ def test_a_server_that_the_user_names_is_used_and_none_is_started(db, monkeypatc
         assert ask(db, env) == 400  # and is left running
 
 
-@pytest.mark.skipif(not shutil.which("redis-server"), reason="lab clients needs it")
 def test_redis_answers_and_is_gone_after_the_block():
     with server("redis") as env, socket.socket(socket.AF_UNIX) as client:
         client.connect(env["REDIS_SOCKET"])
