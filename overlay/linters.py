@@ -54,8 +54,9 @@ def complaints(tree: Path, base: str | None = None) -> list[str]:
     Return what Django's linters say of the series that is applied to `tree`.
 
     With `base`, a commit, it is about what has changed since then, and flake8 has the
-    configuration of `tree`. Changed modules and tests are looked at as a whole. If Django's release has no linter for its
-    documentation, or lets comments be longer, only lines count that are added.
+    configuration of `tree`. Changed modules and tests are looked at as a whole. If
+    Django's release has no linter for its documentation, or lets comments be longer,
+    only lines count that are added.
     """
     tree = tree.resolve()
     added = added_lines(tree, base or series_base(tree))

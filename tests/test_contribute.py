@@ -16,7 +16,7 @@ from overlay.contribute import (
 from overlay.errors import OverlayError
 from overlay.export import export
 from overlay.rebase import Conflict
-from overlay.series import Series, read_all
+from overlay.series import Series, candidates, read_all
 
 from .conftest import edit, executable, files, git, run_overlay, snapshot, write
 from .test_carry import BODY, go_on, write_release
@@ -437,11 +437,16 @@ def test_regression_tags_go(source, expected):
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory) -> Path:
-    """A main of our own making: the release with the number and the notes of the next."""
-    series = read_all()[0]
-    tree = sdist.repository(series, series.release, tmp_path_factory.mktemp("main"))
+    """
+    A main of our own making: a release with the number and the notes of the next.
+
+    It's one whose tests run on this Python.
+    """
+    series, release = candidates(None, read_all())[0]
+    tree = sdist.repository(series, release, tmp_path_factory.mktemp("main"))
     tree = tree.rename(tree.with_name("django"))
-    edit(tree / "django/__init__.py", '(6, 1, 3, "final", 0)', '(6, 2, 0, "alpha", 0)')
+    version = f'({", ".join(release.split("."))}, "final", 0)'
+    edit(tree / "django/__init__.py", version, '(6, 2, 0, "alpha", 0)')
     write(tree / "docs/releases/6.2.txt", NOTES)
     edit(tree / "django/db/utils.py", "import pkgutil\n", "import os\nimport pkgutil\n")
     git(tree, "config", "user.name", "Zoë User")
