@@ -30,22 +30,6 @@ django_option = click.option(
 db_option = click.option(
     "--db", type=click.Choice(list(DRIVERS)), default="sqlite", show_default=True
 )
-json_option = click.option(
-    "--json",
-    "json_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write the figures there.",
-)
-
-
-def check_writable(*files: Path | None) -> None:
-    """Raise OverlayError before anything is run rather than when `files` are written."""
-    for file in filter(None, files):
-        try:
-            file.open("a").close()
-        except OSError as error:
-            raise OverlayError(f"{file} can't be written: {error.strerror}.") from None
 
 
 def both_sides(django: str | None) -> tuple[str, dict[str, Path]]:
@@ -55,6 +39,26 @@ def both_sides(django: str | None) -> tuple[str, dict[str, Path]]:
         side: trees.build(series, release, side == "patched")
         for side in ("stock", "patched")
     }
+
+
+def file_option(name: str, metavar: str, text: str):
+    """Return an option for a file to write; `name` is "--json" for `json_file`."""
+    return click.option(
+        name,
+        f"{name.removeprefix('--')}_file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar=metavar,
+        help=text,
+    )
+
+
+def require_writable(*files: Path | None) -> None:
+    """Raise OverlayError if one can't be written: not after all that was measured."""
+    for file in filter(None, files):
+        try:
+            file.open("a").close()
+        except OSError as error:
+            raise OverlayError(f"{file} can't be written: {error.strerror}.") from None
 
 
 @main.command("prove")
@@ -68,13 +72,9 @@ def both_sides(django: str | None) -> tuple[str, dict[str, Path]]:
     show_default=True,
     help="How often each Django has its turn; the one of median duration is shown.",
 )
-@json_option
-@click.option(
-    "--plot",
-    "plot_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE.svg",
-    help="Draw the open connections over time. Needs Matplotlib.",
+@file_option("--json", "FILE", "Write the figures there.")
+@file_option(
+    "--plot", "FILE.svg", "Draw the open connections over time. Needs Matplotlib."
 )
 def prove_command(
     django: str | None,
@@ -91,7 +91,7 @@ def prove_command(
     server (for SQLite: file descriptors), by another process. It fails if patched
     Django loses an object or leaves a connection open.
     """
-    check_writable(json_file, plot_file)
+    require_writable(json_file, plot_file)
     require_packages(db)
     release, sides = both_sides(django)
     console = Console(stderr=True)
@@ -136,7 +136,7 @@ def soak_command(django: str | None, db: str, threads: int) -> None:
 @click.option(
     "--db", type=click.Choice(["mysql", "postgres"]), default="mysql", show_default=True
 )
-@json_option
+@file_option("--json", "FILE", "Write the figures there.")
 @click.argument(
     "names", nargs=-1, type=click.Choice(list(clients.CLIENTS)), metavar="[NAMES]..."
 )
@@ -153,7 +153,7 @@ def clients_command(
     a row is lost, or there is an error.
     """
     names = names or tuple(clients.CLIENTS)
-    check_writable(json_file)
+    require_writable(json_file)
     require_packages(db)
     clients.require(names)
     release, sides = both_sides(django)
