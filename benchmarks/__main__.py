@@ -1,12 +1,17 @@
 """`python -m benchmarks`: time stock and patched Django in turn."""
 
 import json
+import re
+import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from statistics import quantiles
+from tempfile import TemporaryDirectory
 
 import click
 import psutil
@@ -74,6 +79,11 @@ class Row:
     show_default=True,
     help="The most threads that are connected at a time, of 1, 10, 100 and 1,000.",
 )
+@click.option(
+    "--instructions",
+    is_flag=True,
+    help="Also count those of a thread in turn, by Valgrind, which takes minutes.",
+)
 @file_option("--json", "FILE", "Write the figures of all rounds there.")
 @file_option("--plot", "FILE.svg", "Draw the ratios. Needs Matplotlib.")
 def main(
@@ -83,6 +93,7 @@ def main(
     rounds: int,
     threads: int,
     others: int,
+    instructions: bool,
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
@@ -98,6 +109,8 @@ def main(
     """
     require_writable(json_file, plot_file)
     require_packages(db)
+    if instructions and not shutil.which("valgrind"):
+        raise OverlayError("--instructions needs valgrind: install it.")
     series, release = trees.choose(django, read_all())
     lean = replace(series, extras=False)
     djangos = {
@@ -112,6 +125,7 @@ def main(
         "turns": threads // TURN,
     }
     title = f"Django {release}, {db}"
+    console = Console()
     timed, rows = {}, {}
     with ExitStack() as stack:
         # Each thread may have two: stock MySQL's backend first asks over another one.
@@ -124,19 +138,29 @@ def main(
                 "Each Django needs a server of its own: name none, so that private "
                 "ones are started."
             )
+        scripts = {
+            name: partial(Script, SCRIPT, tree, db, environment)
+            for (name, tree), environment in zip(
+                djangos.items(), environments, strict=True
+            )
+        }
         for name in names or SETS:
             arguments = [str(others)] if name == "growth" else []
-            timed[name] = measure(
-                name, djangos, db, environments, numbers[name], arguments
-            )
+            timed[name] = measure(scripts, name, numbers[name], *arguments)
             rows[name] = compare(timed[name])
-            show(rows[name], f"{title}: {name}, {numbers[name]} rounds", Console())
+            show(rows[name], f"{title}: {name}, {numbers[name]} rounds", console)
             if name == "turns":
-                show_growth(timed[name], Console())
+                show_growth(timed[name], console)
+        counts = {}
+        for name, script in scripts.items() if instructions else ():
+            counts[name] = count = count_instructions(script)
+            ratio = f"{count / counts['stock']:.3f}"
+            click.echo(f"{name}: {count:,.0f} instructions per thread in turn, {ratio}")
     if json_file:
         content = {
             "django": release,
             "db": db,
+            "instructions": counts,
             "sets": {
                 name: {
                     "rows": [asdict(row) for row in rows[name]],
@@ -151,27 +175,21 @@ def main(
 
 
 def measure(
-    name: str,
-    djangos: dict[str, Path],
-    db: str,
-    environments: list[dict[str, str]],
-    rounds: int,
-    arguments: list[str],
+    scripts: dict[str, Callable[..., Script]], name: str, rounds: int, *args: str
 ) -> dict[str, Timed]:
     """
-    Run the rounds of a set with each of `djangos`, trees by name, in turn.
+    Run the rounds of a set in turn, with the scripts of Djangos by their names.
 
-    `environments` has the server of each, and `arguments` what the set needs to know.
+    `args` is what the set needs to know.
     """
     with ExitStack() as stack:
-        arguments = [name, str(rounds + 1), *arguments]
-        scripts = [
-            stack.enter_context(Script(SCRIPT, tree, db, environment, *arguments))
-            for tree, environment in zip(djangos.values(), environments, strict=True)
+        running = [
+            stack.enter_context(script(name, str(rounds + 1), *args))
+            for script in scripts.values()
         ]
-        timed = {django: Timed([], []) for django in djangos}
-        turns = list(zip(scripts, timed.values(), strict=True))
-        for script in scripts:
+        timed = {django: Timed([], []) for django in scripts}
+        turns = list(zip(running, timed.values(), strict=True))
+        for script in running:
             script.hear()  # what it warmed up with
         for _ in track(range(rounds), name, console=Console(stderr=True)):
             for script, results in turns:
@@ -181,6 +199,22 @@ def measure(
                 results.memory.append(process.memory_info().rss / 2**20)
             turns.reverse()  # none is always the first
     return timed
+
+
+def count_instructions(script: Callable[..., Script]) -> float:
+    """Return how many a thread takes that queries and closes: a round's by Valgrind."""
+    totals = []
+    with TemporaryDirectory(prefix="overlay-") as folder:
+        log = Path(folder, "log")
+        wrapper = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+        wrapper.append(f"--log-file={log}")
+        for rounds in (1, 2):
+            with script("turns", str(rounds), wrapper=wrapper) as running:
+                for _ in range(rounds):
+                    running.hear()
+                    running.go_on()
+            totals.append(int(re.search(r"Collected : (\d+)", log.read_text())[1]))
+    return (totals[1] - totals[0]) / TURN
 
 
 def compare(timed: dict[str, Timed]) -> list[Row]:

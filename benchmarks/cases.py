@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from statistics import median
-from threading import Barrier, Thread
+from threading import Barrier, Semaphore, Thread
 
 from lab.scripts.common import database, say
 
@@ -23,7 +23,6 @@ TOGETHER = 8  # threads at a time that save
 SAVES = 12  # times that so many do, in a case of a round
 OTHERS = (1, 10, 100, 1_000)  # threads that live, and hold connections
 TURN = 1_000  # threads in turn in a round
-PATIENCE = 120  # seconds that threads are given to connect
 # What the driver is told on a connection of its own; the other parameters are Django's.
 ADDRESS = {"charset", "host", "password", "port", "timeout", "unix_socket", "user"} | {
     "database",
@@ -210,18 +209,17 @@ def other_threads(number: int) -> Iterator[None]:
     """Have so many threads with an open connection each."""
     from django.db import connections
 
+    # MariaDB's client fails at once if too many wait for the server to accept them.
+    gate = Semaphore(TOGETHER)
     with ThreadPoolExecutor(number) as executor:
 
         def in_each(function: Callable[[], object]) -> None:
-            barrier = Barrier(number, timeout=PATIENCE)
+            barrier = Barrier(number)
 
             def call() -> None:
-                try:
-                    function()
-                except BaseException:
-                    barrier.abort()
-                    raise
                 barrier.wait()  # so that no thread gets two calls
+                with gate:
+                    function()
 
             for future in [executor.submit(call) for _ in range(number)]:
                 future.result()

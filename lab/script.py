@@ -6,7 +6,7 @@ import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
@@ -23,8 +23,9 @@ class Script:
     The process of a script that uses the Django in `tree`.
 
     `environment` says where the server of `db` is (`servers.server`), and may have
-    other variables than those that are set for all scripts. The script says
-    facts in JSON, a line each time, and goes on once it has read a line.
+    other variables than those that are set for all scripts. The script says facts in
+    JSON, a line each time, and goes on once it has read a line. With `wrapper`, a
+    program and its options, that program runs it.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Script:
         environment: dict[str, str],
         *args: str,
         python: Path = Path(sys.executable),
+        wrapper: Sequence[str] = (),
     ) -> None:
         self.name = f"{path.name} with {tree.name}"
         # SQLite's databases are in the temporary folder, and so are the errors: nobody
@@ -43,7 +45,7 @@ class Script:
         self.errors = Path(self.scratch.name, "errors")
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(
-                dies_with_parent([str(python), str(path), *args]),
+                dies_with_parent([*wrapper, str(python), str(path), *args]),
                 env={
                     **os.environ,
                     "PYTHONPATH": os.pathsep.join(
