@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.cases import OTHERS, RAW_DRIVER, SETS, TURN, Round
+from benchmarks.cases import OTHERS, RAW_DRIVER, SETS, Round
 from lab import plot, trees
 from lab.cli import db_option, django_option, file_option, require_writable
 from lab.runner import require_packages
@@ -31,6 +31,8 @@ from overlay.errors import OverlayError
 from overlay.series import read_all
 
 SCRIPT = Path(__file__).with_name("cases.py")
+TURN = 1_000  # threads in turn in a round, at most
+COUNTED = 100  # threads in turn whose instructions are counted
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Row:
 )
 @click.option(
     "--threads",
-    type=click.IntRange(min=2 * TURN),
+    type=click.IntRange(min=2),
     default=3 * TURN,
     show_default=True,
     help="In turn, in all rounds.",
@@ -118,11 +120,12 @@ def main(
         "without extras": trees.build(lean, release, patched=True),
         "patched": trees.build(series, release, patched=True),
     }
+    turn = min(TURN, threads // 2)
     numbers = {
         "calls": rounds,
         "saves": rounds,
         "growth": max(2, rounds // 5),
-        "turns": threads // TURN,
+        "turns": threads // turn,
     }
     title = f"Django {release}, {db}"
     console = Console()
@@ -145,7 +148,7 @@ def main(
             )
         }
         for name in names or SETS:
-            arguments = [str(others)] if name == "growth" else []
+            arguments = {"growth": [str(others)], "turns": [str(turn)]}.get(name, [])
             timed[name] = measure(scripts, name, numbers[name], *arguments)
             rows[name] = compare(timed[name])
             show(rows[name], f"{title}: {name}, {numbers[name]} rounds", console)
@@ -209,12 +212,13 @@ def count_instructions(script: Callable[..., Script]) -> float:
         wrapper = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
         wrapper.append(f"--log-file={log}")
         for rounds in (1, 2):
-            with script("turns", str(rounds), wrapper=wrapper) as running:
+            arguments = ("turns", str(rounds), str(COUNTED))
+            with script(*arguments, wrapper=wrapper) as running:
                 for _ in range(rounds):
                     running.hear()
                     running.go_on()
             totals.append(int(re.search(r"Collected : (\d+)", log.read_text())[1]))
-    return (totals[1] - totals[0]) / TURN
+    return (totals[1] - totals[0]) / COUNTED
 
 
 def compare(timed: dict[str, Timed]) -> list[Row]:

@@ -22,7 +22,6 @@ RAW_DRIVER = "raw driver"
 TOGETHER = 8  # threads at a time that save
 SAVES = 12  # times that so many do, in a case of a round
 OTHERS = (1, 10, 100, 1_000)  # threads that live, and hold connections
-TURN = 1_000  # threads in turn in a round
 # What the driver is told on a connection of its own; the other parameters are Django's.
 ADDRESS = {"charset", "host", "password", "port", "timeout", "unix_socket", "user"} | {
     "database",
@@ -248,9 +247,9 @@ def fork() -> float:
     return seconds
 
 
-def turns() -> Round:
-    """Time threads one after another, which may add up to many thousands."""
-    return {"thread in turn": in_turn(closed(query), TURN)}
+def turns(number: str) -> Round:
+    """Time so many threads one after another, thousands in all rounds."""
+    return {"thread in turn": in_turn(closed(query), int(number))}
 
 
 SETS = {"calls": calls, "saves": saves, "growth": growth, "turns": turns}
