@@ -5,9 +5,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import django
-from django.conf import settings
-
 
 def report(**facts: object) -> None:
     """Say facts to whoever runs the script."""
@@ -27,6 +24,10 @@ def database(apps: Sequence[str] = ("thread_connections",)) -> Iterator[str]:
 
     The current thread has no connection to it.
     """
+    # benchmarks reads what a script has to offer without Django on the path.
+    import django
+    from django.conf import settings
+
     settings.INSTALLED_APPS = apps
     django.setup()
     from django.db import connection
