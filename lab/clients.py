@@ -218,9 +218,11 @@ def run(client: Client, tree: Path, age: int, around: Surroundings) -> Outcome:
 
     `age` is CONN_MAX_AGE, in seconds. Raise OverlayError if it doesn't get that far.
     """
-    run = _run_command if client.command else _run_script
     environment = around.environment | _with_django(tree, age)
-    return run(client, tree, around._replace(environment=environment))
+    around = around._replace(environment=environment)
+    if client.command:
+        return _run_command(client, tree, around)
+    return _run_script(client, tree, around)
 
 
 def _run_script(client: Client, tree: Path, around: Surroundings) -> Outcome:

@@ -371,7 +371,15 @@ version = "6.1.3"
 """
 
 
-def pack(overlay: Path, backend: str = BACKEND) -> Path:
+def pack(tree: Path, archive: Path, **options) -> str:
+    """Make a source distribution of `tree`; return its sha256."""
+    archive.parent.mkdir(exist_ok=True)
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tree, tree.name, **options)
+    return hashlib.sha256(archive.read_bytes()).hexdigest()
+
+
+def cache_release(overlay: Path, backend: str = BACKEND) -> Path:
     """Put the archive that BASE has the hash of then into a cache, and return that."""
     tree = overlay.parent / "Django-6.1.3"
     write_django(tree)
@@ -380,15 +388,12 @@ def pack(overlay: Path, backend: str = BACKEND) -> Path:
     write(tree / "django/conf/manage.py-tpl", "#!/usr/bin/env python\n")
     (tree / "django/conf/manage.py-tpl").chmod(0o700)
     archive = overlay / ".cache/django-6.1.3.tar.gz"
-    archive.parent.mkdir()
 
     def dated(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.mtime = 1_000_000_000 - (not member.name.endswith("utils.py"))
         return member
 
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(tree, tree.name, filter=dated)
-    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    digest = pack(tree, archive, filter=dated)
     edit(overlay / "patches/6.1/BASE", '"11"', f'"{digest}"')
     return archive.parent
 
@@ -398,7 +403,7 @@ def home(pristine, tmp_path_factory) -> Path:
     """A checkout of our repository, with a Django in its cache."""
     overlay = tmp_path_factory.mktemp("home") / "overlay"
     shutil.copytree(pristine, overlay)
-    pack(overlay)
+    cache_release(overlay)
     return overlay
 
 

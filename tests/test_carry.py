@@ -1,10 +1,8 @@
 """Series of a tiny Django with documentation, taken to other releases and lines."""
 
 import dataclasses
-import hashlib
 import re
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,7 @@ from overlay.review import review
 from overlay.series import Series, line_of, patch_subject, read_all
 from overlay.status import APPLIED, status
 
-from .conftest import commit, edit, executable, files, git, write
+from .conftest import commit, edit, executable, files, git, pack, write
 
 BODY = "".join(f"line_{number} = {number}\n" for number in range(40))
 NOTES = """\
@@ -77,11 +75,7 @@ def release(tmp_path, cache):
     def make(number: str, **changes: str) -> str:
         tree = tmp_path / "sources" / f"django-{number}"
         write_release(tree, number, **changes)
-        archive = cache / f"django-{number}.tar.gz"
-        archive.parent.mkdir(exist_ok=True)
-        with tarfile.open(archive, "w:gz") as tar:
-            tar.add(tree, tree.name)
-        return hashlib.sha256(archive.read_bytes()).hexdigest()
+        return pack(tree, cache / f"django-{number}.tar.gz")
 
     return make
 

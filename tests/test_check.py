@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import tarfile
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,26 +22,17 @@ from overlay.releases import trials
 from overlay.sdist import hash_of
 from overlay.series import Series, read_all
 
-from .conftest import commit, edit, write, write_django
+from .conftest import commit, edit, pack, write, write_django
 
 PATCH = "close-connections.patch"
 LONG = f"#{' long' * 16}.\n"
-
-
-def archive(cache: Path, release: str, content: Path) -> str:
-    """Put a source distribution of Django into a cache; return its sha256."""
-    cache.mkdir(exist_ok=True)
-    path = cache / f"django-{release}.tar.gz"
-    with tarfile.open(path, "w:gz") as tar:
-        tar.add(content, f"django-{release}")
-    return hash_of(path)
 
 
 @pytest.fixture
 def cache(overlay, tmp_path) -> Path:
     """The source distribution of Django 6.1.3, whose hash the series knows."""
     write_django(tmp_path / "source")
-    sha256 = archive(tmp_path / "cache", "6.1.3", tmp_path / "source")
+    sha256 = pack(tmp_path / "source", tmp_path / "cache" / "django-6.1.3.tar.gz")
     edit(overlay / "patches/6.1/BASE", '"6.1.3" = "11"', f'"6.1.3" = "{sha256}"')
     for patch in (overlay / "patches/6.1").glob("*.patch"):
         edit(patch, "Upstream-Status: not sent", "Upstream-Status: Pending")
@@ -354,9 +344,9 @@ def test_our_own_lines_declare_their_differences():
 def listed(series, cache, tmp_path, monkeypatch) -> list[str]:
     """6.1.3 applies and is in BASE; 6.1.2 applies, 6.1.1 doesn't, neither is there."""
     source = tmp_path / "source"
-    archive(cache, "6.1.2", source)
+    pack(source, cache / "django-6.1.2.tar.gz")
     edit(source / "django/db/utils.py", "line_9 = 9\n", "line_9 = 8\n")
-    archive(cache, "6.1.1", source)
+    pack(source, cache / "django-6.1.1.tar.gz")
     found = ["6.1.1", "6.1.2", "6.1.3"]
     monkeypatch.setattr("overlay.releases.releases", lambda name: found)
     return found

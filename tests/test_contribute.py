@@ -1,8 +1,6 @@
 """A branch for Django's main: of a series of a tiny Django, and of ours."""
 
-import hashlib
 import os
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,7 @@ from overlay.export import export
 from overlay.rebase import Conflict
 from overlay.series import Series, candidates, read_all
 
-from .conftest import edit, executable, files, git, run_overlay, snapshot, write
+from .conftest import edit, executable, files, git, pack, run_overlay, snapshot, write
 from .test_carry import BODY, go_on, write_release
 
 TAGGED = """\
@@ -70,12 +68,8 @@ def series(cache) -> Series:
     tmp_path = cache.parent
     source = tmp_path / "sources/django-6.1.3"
     write_release(source, "6.1.3")
-    archive = cache / "django-6.1.3.tar.gz"
-    archive.parent.mkdir()
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(source, source.name)
     home = tmp_path / "overlay"
-    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+    sha256 = pack(source, cache / "django-6.1.3.tar.gz")
     write(
         home / "patches/6.1/BASE",
         f'release = "6.1.3"\nrequires_python = ">=3.12"\n[sha256]\n"6.1.3" = "{sha256}"\n',

@@ -1,9 +1,7 @@
 """Scratch trees of the tiny Django that conftest.py writes."""
 
 import dataclasses
-import hashlib
 import os
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -12,15 +10,7 @@ from lab.trees import UNUSED, build, choose
 from overlay.errors import OverlayError
 from overlay.series import Series
 
-from .conftest import edit, files, write
-
-
-def pack(tree: Path, archive: Path) -> str:
-    """Make a source distribution of `tree`; return its sha256."""
-    archive.parent.mkdir(exist_ok=True)
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(tree, tree.name)
-    return hashlib.sha256(archive.read_bytes()).hexdigest()
+from .conftest import edit, files, pack, write
 
 
 @pytest.fixture

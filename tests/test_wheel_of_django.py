@@ -16,7 +16,7 @@ from overlay.errors import OverlayError
 from overlay.series import django_version, read_all
 from overlay.wheel import IDENTITY, build, local_version
 
-from .conftest import pack, pull, run_overlay, write
+from .conftest import cache_release, pull, run_overlay, write
 
 
 def test_the_command_prints_the_path_and_the_pin_of_the_same_bytes(wheel, home, series):
@@ -125,7 +125,7 @@ def test_record_has_the_hash_of_each_other_file(wheel):
 def test_what_pip_cannot_build_is_one_sentence_and_leaves_nothing(
     overlay, series, tmp_path
 ):
-    cache = pack(overlay, "def build_wheel(*args): raise OSError('No luck.')")
+    cache = cache_release(overlay, "def build_wheel(*args): raise OSError('No luck.')")
     (series,) = read_all(overlay)
     with pytest.raises(OverlayError, match=r"^pip could not build a wheel") as error:
         build(series, "6.1.3", tmp_path / "dist", cache)
