@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -198,12 +198,14 @@ def _require_place(
 
 def _tests(series: Series, apps: Iterable[str]) -> dict[Path, str]:
     """Return the files of test apps, as Django would have them, by their paths."""
-    return {
-        file.relative_to(series.tests): without_regression_tags(read_text(file))
-        for app in apps
-        for file in testapps.files(series.tests, app)
-        if THIRD_PARTY not in file.parts
-    }
+    return without_regression_tags(
+        {
+            file.relative_to(series.tests): read_text(file)
+            for app in apps
+            for file in testapps.files(series.tests, app)
+            if THIRD_PARTY not in file.parts
+        }
+    )
 
 
 def _require_complete(
@@ -226,19 +228,34 @@ def _require_complete(
                 )
 
 
-def without_regression_tags(source: str) -> str:
+def without_regression_tags(sources: dict[Path, str]) -> dict[Path, str]:
     """
-    Return Python source without what tags regression tests, and without its import.
+    Return Python modules, by their paths, without what tags regression tests.
 
-    It is tagged by decorators, and by functions of the module that return such.
+    It is tagged by decorators, and by functions in one of the modules that return such;
+    these and their imports go.
     """
-    module = ast.parse(source)
     makers = {
-        node.name: node
+        maker.name
+        for source in sources.values()
+        for maker in _tag_makers(ast.parse(source))
+    }
+    return {path: _untagged(source, makers) for path, source in sources.items()}
+
+
+def _tag_makers(module: ast.Module) -> list[ast.FunctionDef]:
+    """Return the functions of a module that return a decorator for regression tests."""
+    return [
+        node
         for node in module.body
         if isinstance(node, ast.FunctionDef)
         and any(REGRESSION in ast.unparse(statement) for statement in node.body)
-    }
+    ]
+
+
+def _untagged(source: str, makers: set[str]) -> str:
+    """Return Python source without tags, given the names of what makes them."""
+    module = ast.parse(source)
     decorators = [
         decorator
         for node in ast.walk(module)
@@ -246,31 +263,29 @@ def without_regression_tags(source: str) -> str:
         if ast.unparse(decorator) == REGRESSION
         or ast.unparse(decorator).partition("(")[0] in makers
     ]
-    source = _replaced(source, [*makers.values(), *decorators])
+    source = _replaced(source, [*_tag_makers(module), *decorators])
     module = ast.parse(source)
-    if any(
-        isinstance(node, ast.Name) and node.id == "tag" for node in ast.walk(module)
-    ):
-        return source
+    used = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)}
+    unused = {"tag", *makers} - used
     imports = [
         node
         for node in module.body
-        if isinstance(node, ast.ImportFrom) and "tag" in [a.name for a in node.names]
+        if isinstance(node, ast.ImportFrom) and unused & {a.name for a in node.names}
     ]
-    return _replaced(source, imports, without="tag")
+    return _replaced(source, imports, unused)
 
 
-def _replaced(source: str, nodes: Iterable[ast.AST], without: str = "") -> str:
-    """Return Python source without `nodes`, or without a name that they import."""
+def _replaced(source: str, nodes: Iterable[ast.AST], names: Container[str] = ()) -> str:
+    """Return Python source without `nodes`, or without `names` that they import."""
     lines = source.splitlines(keepends=True)
     for node in sorted(nodes, key=lambda node: node.lineno, reverse=True):
         new = ""
         if isinstance(node, ast.ImportFrom):
-            node.names = [name for name in node.names if name.name != without]
+            node.names = [name for name in node.names if name.name not in names]
             new = f"{ast.unparse(node)}\n" if node.names else ""
         if len(new) > LINE_LENGTH + 1:
-            start, names = new.rstrip().split(" import ")
-            body = names.replace(", ", ",\n    ")
+            start, imported = new.rstrip().split(" import ")
+            body = imported.replace(", ", ",\n    ")
             new = f"{start} import (\n    {body},\n)\n"
         lines[node.lineno - 1 : node.end_lineno] = [new]
     # Nothing else in Django's style has more than two blank lines.

@@ -423,7 +423,25 @@ class A:
     ],
 )
 def test_regression_tags_go(source, expected):
-    assert without_regression_tags(source) == expected
+    assert without_regression_tags({Path("a"): source}) == {Path("a"): expected}
+
+
+def test_what_makes_regression_tags_is_not_imported_from_elsewhere():
+    user = """\
+from .tests import {}A
+
+
+class B(A):
+{}    def f(self): pass
+"""
+    sources = {
+        Path("tests"): MADE,
+        Path("user"): user.format("on, ", '    @on("mysql")\n'),
+    }
+    assert without_regression_tags(sources) == {
+        Path("tests"): UNMADE,
+        Path("user"): user.format("", ""),
+    }
 
 
 # Our series, and the command
