@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
@@ -58,12 +58,18 @@ NOT_LABELS = {"gis_tests", "import_error_package", "test_runner_apps"}
     "claims to be a regression test fails on stock, and all pass when patched.",
 )
 @click.option(
+    "--compare",
+    is_flag=True,
+    help="Run the tests on stock and on patched Django. Fail if one ends differently, "
+    "and so again when only such tests are run, unless a patch changes its file.",
+)
+@click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     default=600,
     show_default=True,
     metavar="SECONDS",
-    help="How long each of the runs of --red-green may take.",
+    help="How long each of the runs of --red-green and --compare may take.",
 )
 @click.option(
     "--jobs",
@@ -83,6 +89,7 @@ def main(
     db: str,
     whole: bool,
     red_green: bool,
+    compare: bool,
     timeout: float,
     parts: int | None,
     part: str | None,
@@ -97,16 +104,19 @@ def main(
     handed to that runner; labels may follow it.
     """
     labels, options = split(words)
-    if red_green and stock:
-        raise OverlayError("--red-green runs stock Django, too: leave --stock out.")
+    if stock + red_green + compare > 1:
+        raise OverlayError(
+            "--stock, --red-green and --compare say which Django: choose one of them."
+        )
     if whole and (labels or red_green):
         raise OverlayError("--all goes with neither labels nor --red-green.")
     known = read_all()
     tree = None
     if django and not django[0].isdigit():
-        if red_green or stock:
+        if stock or red_green or compare:
             raise OverlayError(
-                "A checkout is run as it is: --red-green and --stock need a release."
+                "A checkout is run as it is: --stock, --red-green and --compare need a "
+                "release."
             )
         tree = Path(django).resolve()
         series = series_for(django_version(tree), known)
@@ -125,16 +135,28 @@ def main(
     require_packages(db, ours=any(is_ours(label, series) for label in labels))
     if part:
         os.environ["OVERLAY_PART"] = part
-    parts = 1 if part or whole else how_many(parts, db, labels, options)
+    # No labels are all tests, for which Django's runner has --parallel.
+    parts = 1 if part else how_many(parts, db, labels, options)
     if not tree:
         build = partial(trees.build, series, release)
-        if red_green:
+        if red_green or compare:
             both = {patched: build(patched=patched) for patched in (False, True)}
-            if parts > 1:
-                found = verdicts_of_parts(parts)
-            else:
-                found = prove(both, db, labels, options, timeout)
-            sys.exit(conclude(found, f"Django {release}, {db}:", verdicts))
+            if whole:
+                labels = djangos_own(both[True], series)
+
+            def run(labels: Sequence[str]) -> list[redgreen.Verdict]:
+                judge = redgreen.prove if red_green else redgreen.compare_all
+                groups = by_settings(db, labels, series)
+                return run_on_both(judge, both, db, groups, options, timeout)
+
+            found = verdicts_of_parts(parts) if parts > 1 else run(labels)
+            if part:
+                verdicts.write_text(json.dumps([astuple(verdict) for verdict in found]))
+                return
+            if compare:
+                found = run_again(found, run)
+            title = f"Django {release}, {db}:"
+            sys.exit(conclude(found, title, both if compare else None))
         tree = build(patched=not stock)
     if whole:
         labels = djangos_own(tree, series)
@@ -231,49 +253,71 @@ def verdicts_of_parts(parts: int) -> list[redgreen.Verdict]:
         ]
 
 
-def prove(
+def run_on_both(
+    judge: Callable[[redgreen.Run, Sequence[str], Path], list[redgreen.Verdict]],
     both: dict[bool, Path],
     db: str,
-    labels: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
     options: Sequence[str],
     timeout: float,
 ) -> list[redgreen.Verdict]:
     """
-    Return which regression tests are red on stock and green when patched.
+    Return the verdicts of `judge` on tests that run on stock and on patched Django.
 
-    `both` are the trees: the patched one is `both[True]`.
+    `both` are the trees: the patched one is `both[True]`. `groups` are labels by their
+    settings.
     """
 
-    def run(patched: bool, tags: list[str], report: Path, output: Path) -> None:
+    def run(settings, patched, words, report, output) -> None:
         run_tests(
             both[patched],
-            db,
-            labels,
-            [*options, *tags],
+            settings,
+            words,
+            options,
             env=env,
             report=report,
             output=output,
             timeout=timeout,
         )
 
-    with (
-        server(db) as env,
-        tempfile.TemporaryDirectory(prefix="overlay-") as folder,
-    ):
-        return redgreen.run_both(run, Path(folder))
+    with server(db) as env, tempfile.TemporaryDirectory(prefix="overlay-") as folder:
+        return [
+            verdict
+            for settings, labels in groups.items()
+            for verdict in judge(partial(run, settings), labels, Path(folder))
+        ]
+
+
+def run_again(
+    verdicts: list[redgreen.Verdict],
+    run: Callable[[list[str]], list[redgreen.Verdict]],
+) -> list[redgreen.Verdict]:
+    """Return `verdicts`, with those of a second run for tests that ended differently."""
+    # Not the tests themselves, as a class whose setUpClass() fails has none.
+    doubtful = {v.test.rpartition(".")[0] for v in verdicts if v.different}
+    again = {v.test: v for v in run(sorted(doubtful))} if doubtful else {}
+    return [again.get(v.test, v) if v.different else v for v in verdicts]
 
 
 def conclude(
-    verdicts: list[redgreen.Verdict], title: str, file: Path | None = None
+    verdicts: list[redgreen.Verdict],
+    title: str,
+    compared: dict[bool, Path] | None = None,
 ) -> int:
-    """Print the verdicts, or write them to `file`, and return the exit code."""
-    if file:
-        file.write_text(json.dumps([astuple(verdict) for verdict in verdicts]))
-        return 0
+    """
+    Print the verdicts and return the exit code.
+
+    `compared` are the trees, if the question was which tests end differently.
+    """
     console = Console()
     console.print(title, highlight=False)
-    redgreen.show(sorted(verdicts, key=lambda v: (not v.claim, v.test)), console)
-    return 0 if redgreen.proven(verdicts) else 1
+    verdicts = sorted(verdicts, key=lambda v: (not v.claim, v.test))
+    if not compared:
+        redgreen.show(verdicts, console)
+        return 0 if redgreen.proven(verdicts) else 1
+    changed = redgreen.of_changed_files(verdicts, compared[False], compared[True])
+    redgreen.show_comparison(verdicts, changed, console)
+    return int(any(v.different and v.test not in changed for v in verdicts))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Prove that regression tests fail without the patches and pass with them."""
+"""Compare how tests end on stock and on patched Django: regression tests, and others."""
 
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -44,6 +45,11 @@ class Verdict:
     def skipped(self) -> bool:
         """Whether the test is not for this database: skipped alike on both sides."""
         return self.stock == self.patched and self.stock.status == SKIPPED
+
+    @property
+    def different(self) -> bool:
+        """Whether the test ends in another way when patched."""
+        return self.stock.status != self.patched.status
 
     @property
     def right(self) -> bool:
@@ -123,41 +129,56 @@ def proven(verdicts: list[Verdict]) -> bool:
     )
 
 
-def run_both(
-    run: Callable[[bool, list[str], Path, Path], int], folder: Path
-) -> list[Verdict]:
+# Runs Django's runner on stock or on patched Django with words, labels and options, and
+# has it write its JUnit file to the first path and all else that it says to the other.
+Run = Callable[[bool, Sequence[str], Path, Path], object]
+
+
+def prove(run: Run, words: Sequence[str], folder: Path) -> list[Verdict]:
     """
-    Run the tests on stock and on patched Django, and return the verdicts.
+    Run the tests on stock and on patched Django, claims apart; return the verdicts.
 
-    `run(patched, options, report, output)` runs Django's runner with its `options`, and
-    has it write its JUnit file to `report` and the rest to `output`. Both lie in
-    `folder`. Raise OverlayError with the end of the output if a run does not end by
-    itself or leaves no report.
+    `words` are for `run`, whose files lie in `folder`. Raise OverlayError with the end
+    of the output if a run does not end by itself or leaves no report.
     """
-
-    def collect(patched: bool, option: str) -> dict[str, Outcome]:
-        side = "patched" if patched else "stock"
-        what = "claims" if option == "--tag" else "other tests"
-        report = folder / f"{side}-{what}.xml"
-        output = folder / f"{side}-{what}.txt"
-        with Console(stderr=True).status(f"Running the {what} on {side} Django …"):
-            try:
-                run(patched, [f"{option}={TAG}"], report, output)
-                return outcomes(report)
-            except subprocess.TimeoutExpired as error:
-                problem = f"did not end within {error.timeout:.0f} s"
-            except (OSError, ElementTree.ParseError):
-                problem = "left no report"
-        tail = output.read_text(errors="replace").splitlines()[-30:]
-        raise OverlayError(
-            "\n".join([f"The run of the {what} on {side} Django {problem}:", *tail])
-        )
-
-    claims, others = (
-        (collect(False, option), collect(True, option))
-        for option in ("--tag", "--exclude-tag")
+    return compare(
+        _on_both(run, "claims", [*words, f"--tag={TAG}"], folder),
+        _on_both(run, "other tests", [*words, f"--exclude-tag={TAG}"], folder),
     )
-    return compare(claims, others)
+
+
+def compare_all(run: Run, words: Sequence[str], folder: Path) -> list[Verdict]:
+    """Run the tests on stock and on patched Django; see prove(), but for the claims."""
+    return compare(({}, {}), _on_both(run, "tests", words, folder))
+
+
+def _on_both(
+    run: Run, what: str, words: Sequence[str], folder: Path
+) -> tuple[Outcomes, Outcomes]:
+    stock, patched = (
+        _collect(run, patched, what, words, folder) for patched in (False, True)
+    )
+    return stock, patched
+
+
+def _collect(
+    run: Run, patched: bool, what: str, words: Sequence[str], folder: Path
+) -> Outcomes:
+    side = "patched" if patched else "stock"
+    report = folder / f"{side}-{what}.xml"
+    output = folder / f"{side}-{what}.txt"
+    with Console(stderr=True).status(f"Running the {what} on {side} Django …"):
+        try:
+            run(patched, words, report, output)
+            return outcomes(report)
+        except subprocess.TimeoutExpired as error:
+            problem = f"did not end within {error.timeout:.0f} s"
+        except (OSError, ElementTree.ParseError):
+            problem = "left no report"
+    tail = output.read_text(errors="replace").splitlines()[-30:]
+    raise OverlayError(
+        "\n".join([f"The run of the {what} on {side} Django {problem}:", *tail])
+    )
 
 
 def show(verdicts: list[Verdict], console: Console) -> None:
@@ -188,6 +209,51 @@ def show(verdicts: list[Verdict], console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def of_changed_files(verdicts: list[Verdict], stock: Path, patched: Path) -> set[str]:
+    """
+    Return the tests whose file is not the same in the trees `stock` and `patched`.
+
+    A test that a patch changes is expected to end differently without it.
+    """
+    return {
+        verdict.test
+        for verdict in verdicts
+        if _source(verdict.test, stock) != _source(verdict.test, patched)
+    }
+
+
+def _source(test: str, tree: Path) -> bytes | None:
+    """Return the contents of the file of a test, "package.module.Class.test"."""
+    path = tree.joinpath("tests", *test.split(".")[:-2]).with_suffix(".py")
+    return path.read_bytes() if path.is_file() else None
+
+
+def show_comparison(
+    verdicts: list[Verdict], changed: set[str], console: Console
+) -> None:
+    """
+    Print how many tests ended how, and each that ended differently.
+
+    `changed` are those whose file a patch changes.
+    """
+    for side in ("stock", "patched"):
+        statuses = Counter(getattr(verdict, side).status for verdict in verdicts)
+        numbers = [f"{count:,} {status}" for status, count in statuses.most_common()]
+        console.print(f"{side}: {', '.join(numbers)}", highlight=False)
+    different = [verdict for verdict in verdicts if verdict.different]
+    for verdict in different:
+        note = "; a patch changes its file" if verdict.test in changed else ""
+        console.print(
+            f"{verdict.test}: {verdict.stock.status} on stock, "
+            f"{verdict.patched.status} when patched{note}\n"
+            f"    {verdict.patched.reason or verdict.stock.reason}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    console.print(f"{len(different)} ended differently, twice.", highlight=False)
 
 
 def _count(verdicts: list[Verdict]) -> str:

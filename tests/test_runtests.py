@@ -1,11 +1,13 @@
 """runtests.py: what it refuses, what it hands on, and when a test is proven."""
 
 import io
+import json
 import re
 import shutil
 import subprocess
 import sys
 import unittest
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -22,13 +24,13 @@ from lab.redgreen import (
     Outcome,
     compare,
     outcomes,
+    prove,
     proven,
-    run_both,
     show,
 )
 from overlay.errors import OverlayError
 from overlay.series import read_all
-from runtests import conclude, how_many, main, verdicts_of_parts
+from runtests import how_many, main, run_again, verdicts_of_parts
 
 from .conftest import snapshot, write
 
@@ -147,13 +149,93 @@ def test_all_goes_with_nothing_that_chooses_tests(other):
     assert "goes with neither labels nor --red-green" in result.output
 
 
+def test_only_one_option_says_which_django_is_run():
+    for option in ("--stock", "--red-green"):
+        result = run(option, "--compare", "basic")
+        assert result.exit_code == 1
+        assert "choose one of them" in result.output
+
+
+COMPARED = """
+import sys
+from unittest import TestCase
+
+class Tests(TestCase):
+    def test_alike(self):
+        self.fail("so on both")
+
+    def test_other(self):
+        self.assertNotIn({failing!r}, sys.path[0])
+"""
+
+
+def two_trees(with_five_tests, contents):
+    """Return two trees, stock and patched, with an app of `contents(side)`."""
+    trees = {}
+    for side in ("stock", "patched"):
+        trees[side] = shutil.copytree(with_five_tests, with_five_tests.parent / side)
+        write(trees[side] / "tests/five/tests.py", contents(side))
+    return trees
+
+
+@pytest.mark.parametrize(
+    ("contents", "exit_code", "said"),
+    [
+        (
+            lambda side: COMPARED.format(failing="/patched/"),
+            1,
+            "test_other: passed on stock, failed when patched\n",
+        ),
+        (
+            lambda side: COMPARED.format(failing="/nowhere/"),
+            0,
+            "\n0 ended differently",
+        ),
+        (
+            lambda side: COMPARED.format(failing="/stock/") + f"# {side}",
+            0,
+            "test_other: failed on stock, passed when patched; a patch changes its file",
+        ),
+    ],
+)
+def test_a_test_that_ends_differently_fails_unless_a_patch_changes_it(
+    with_five_tests, monkeypatch, contents, exit_code, said
+):
+    both = two_trees(with_five_tests, contents)
+    monkeypatch.setattr(
+        "lab.trees.build",
+        lambda series, release, patched: both["patched" if patched else "stock"],
+    )
+    result = run("--compare", "--django=5.2", "--jobs=1", "five")
+    assert said in result.output
+    assert result.exit_code == exit_code
+
+
+def test_only_what_ended_differently_is_run_again_and_a_lost_test_stays_different():
+    stock = {"a.T.test_x": red["t"], "a.T.test_y": red["t"], "b.T.test_z": green["t"]}
+    patched = dict.fromkeys(stock, green["t"])
+    asked = []
+
+    def run(labels):
+        asked.append(labels)
+        return compare(({}, {}), ({"a.T.test_x": green["t"]},) * 2)
+
+    first = compare(({}, {}), (stock, patched))
+    x, y, z = run_again(first, run)
+    assert asked == [["a.T"]]
+    assert (x.stock, y.stock) == (green["t"], red["t"])
+    assert z == first[2]
+    assert run_again([z], run) == [z]
+    assert len(asked) == 1
+
+
 def test_a_checkout_without_our_tests_has_to_be_patched_first(django):
     result = run("--django", str(django))
     assert result.exit_code == 1
     assert f"run `django-overlay apply {django}` first" in result.output
 
 
-@pytest.mark.parametrize("option", ["--stock", "--red-green"])
+@pytest.mark.parametrize("option", ["--stock", "--red-green", "--compare"])
 def test_a_checkout_is_neither_patched_nor_unpatched(django, option):
     result = run("--django", str(django), option)
     assert result.exit_code == 1
@@ -252,10 +334,10 @@ def test_the_verdicts_of_all_parts_are_judged_together(monkeypatch):
     ]
 
     def run_parts(number, folder):
-        return [
-            conclude(verdicts, "", folder / str(part))
-            for part, verdicts in enumerate(parts)
-        ]
+        for part, verdicts in enumerate(parts):
+            rows = [astuple(verdict) for verdict in verdicts]
+            (folder / str(part)).write_text(json.dumps(rows))
+        return [0, 0]
 
     monkeypatch.setattr("runtests.run_parts", run_parts)
     verdicts = verdicts_of_parts(2)
@@ -339,7 +421,7 @@ def test_a_run_without_a_report_is_an_error_that_shows_what_it_said(tmp_path):
         output.write_text("Segmentation fault")
 
     with pytest.raises(OverlayError, match=r"(?s)on stock Django left no report.*Segm"):
-        run_both(crash, tmp_path)
+        prove(crash, [], tmp_path)
 
 
 def test_each_claim_is_listed_with_both_outcomes_and_why():
