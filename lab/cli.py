@@ -1,13 +1,14 @@
 """The command line of the laboratory."""
 
 import json
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 from rich.console import Console
 
-from lab import ROOT, clients, install, plot, prove, scratch, soak, trees
+from lab import ROOT, clients, debian, install, plot, prove, scratch, soak, trees
 from lab.runner import DRIVERS, require_packages
 from overlay import wheel
 from overlay.errors import OverlayError
@@ -204,3 +205,20 @@ def install_command(django: str | None, threads: int, packages: tuple[str]) -> N
     install.show(outcomes, wheels[0].name, Console())
     if problems := problems + [o.problem for o in outcomes if o.problem]:
         raise OverlayError("\n".join(problems))
+
+
+@main.command("newest", context_settings={"allow_interspersed_args": False})
+@click.argument("name", type=click.Choice(list(debian.PROGRAMS)))
+@click.argument("command", nargs=-1, required=True)
+def newest_command(name: str, command: tuple[str]) -> None:
+    """
+    Run COMMAND with a server or a Python of Debian's development suite.
+
+    It comes first on COMMAND's PATH, a Python as `python`, in a virtual environment
+    with the packages that our tests need.
+    """
+    path = os.pathsep.join([*map(str, debian.folders(name)), os.environ["PATH"]])
+    try:
+        os.execvpe(command[0], command, {**os.environ, "PATH": path})
+    except OSError as error:
+        raise OverlayError(f"{command[0]} can't be run: {error.strerror}.") from None

@@ -148,11 +148,13 @@ def _mysql(folder: Path, max_connections: int) -> Recipe:
         "--innodb-doublewrite=0",
     ]
     if "MariaDB" in version:
-        install = [_program("mysql", "mariadb-install-db"), "--no-defaults"]
+        # Its default is /usr, wherever the program is.
+        base = f"--basedir={Path(program).resolve().parents[1]}"
+        install = [_program("mysql", "mariadb-install-db"), "--no-defaults", base]
         install += [f"--datadir={data}", f"--tmpdir={folder}", "--skip-test-db"]
         install += ["--auth-root-authentication-method=normal"]
         _check(install, folder)
-        options += ["--innodb-log-file-size=8M"]
+        options += [base, "--innodb-log-file-size=8M"]
     else:
         options += ["--innodb-redo-log-capacity=8M", "--secure-file-priv=NULL"]
         _check([program, *options, "--initialize-insecure"], folder)
@@ -271,16 +273,20 @@ def free_port() -> int:
 
 
 def _program(db: str, *names: str) -> str:
-    """Return the path of the first of `names` on PATH or, newest first, in FOLDERS."""
+    """
+    Return the path of one of `names` on PATH or, newest first, in FOLDERS.
+
+    The first folder that has one of them counts, and then the first name.
+    """
     folders = sorted(
         (str(folder) for pattern in FOLDERS[db] for folder in Path("/").glob(pattern)),
         key=lambda folder: [int(number) for number in re.findall(r"\d+", folder)],
         reverse=True,
     )
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *folders])
-    for name in names:
-        if found := shutil.which(name, path=path):
-            return found
+    for folder in [*os.environ.get("PATH", os.defpath).split(os.pathsep), *folders]:
+        for name in names:
+            if found := shutil.which(name, path=folder):
+                return found
     raise OverlayError(f"No {' or '.join(names)} found: install {PACKAGES[db]}.")
 
 

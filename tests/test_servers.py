@@ -160,6 +160,17 @@ def test_a_missing_server_names_the_package(db, package, tmp_path, monkeypatch):
         pass
 
 
+def test_a_server_in_the_first_folder_of_path_is_taken(tmp_path, monkeypatch):
+    for name in ("mysqld", "mysqldump"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    tmp_path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    # mariadbd, which is installed, would be preferred in the same folder.
+    with pytest.raises(OverlayError, match=f"^{tmp_path}/mysqld "), server("mysql"):
+        pass
+
+
 @pytest.mark.parametrize("db", DATABASES)
 def test_a_server_that_does_not_start_shows_its_log(db):
     # More connections than either can have.
