@@ -17,8 +17,8 @@ install() {
 }
 
 if [ "${1-}" = servers ]; then
-    install mariadb-server-core mariadb-client tzdata postgresql openssl redis-server \
-        libmariadb-dev gcc pkg-config python3-dev
+    install mariadb-server-core mariadb-client tzdata postgresql openssl pgbouncer \
+        redis-server libmariadb-dev gcc pkg-config python3-dev
 fi
 # Debian's Python lacks the part that puts pip into a virtual environment.
 python3 -c "import ensurepip" 2>/dev/null || install python3-venv

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -114,12 +114,7 @@ def main(
     if instructions and not shutil.which("valgrind"):
         raise OverlayError("--instructions needs valgrind: install it.")
     series, release = trees.choose(django, read_all())
-    lean = replace(series, extras=False)
-    djangos = {
-        "stock": trees.build(series, release, patched=False),
-        "without extras": trees.build(lean, release, patched=True),
-        "patched": trees.build(series, release, patched=True),
-    }
+    djangos = trees.build_each(series, release)
     turn = min(TURN, threads // 2)
     numbers = {
         "calls": rounds,

@@ -8,7 +8,19 @@ from tempfile import TemporaryDirectory
 import click
 from rich.console import Console
 
-from lab import ROOT, clients, debian, install, plot, prove, scratch, soak, trees
+from lab import (
+    ROOT,
+    clients,
+    debian,
+    fleet,
+    install,
+    plot,
+    prove,
+    scratch,
+    soak,
+    trees,
+)
+from lab.clients import ROWS
 from lab.runner import DRIVERS, require_packages
 from overlay import wheel
 from overlay.errors import OverlayError
@@ -164,6 +176,40 @@ def clients_command(
         content = {"django": release, "db": db, "clients": clients.figures(outcomes)}
         json_file.write_text(json.dumps(content, indent=2) + "\n")
     if problems := failures + clients.problems(outcomes):
+        raise OverlayError("\n".join(problems))
+
+
+@main.command("fleet")
+@django_option
+@click.option(
+    "--threads",
+    type=click.IntRange(min=ROWS),
+    default=12_000,
+    show_default=True,
+    help="That save a row, in all processes together, of each load.",
+)
+@file_option("--json", "FILE", "Write the figures there.")
+def fleet_command(django: str | None, threads: int, json_file: Path | None) -> None:
+    """
+    Let eight processes save rows from short-lived threads, and Celery's workers, too.
+
+    They share a MariaDB with its default of 151 connections. How many tasks are
+    served, and how many get "Too many connections", is compared: stock Django, patched
+    Django without its extra patches, and with them. It fails if patched Django loses
+    a row, has another error, or has "Too many connections" where there are enough.
+    """
+    require_writable(json_file)
+    require_packages("mysql")
+    clients.require(["celery-prefork"])
+    fleet.require_private()
+    series, release = trees.choose(django, read_all())
+    djangos = trees.build_each(series, release)
+    outcomes = fleet.compare(djangos, threads, Console(stderr=True))
+    fleet.show(outcomes, f"Django {release}, mysql", Console())
+    if json_file:
+        content = {"django": release, "loads": fleet.figures(outcomes)}
+        json_file.write_text(json.dumps(content, indent=2) + "\n")
+    if problems := fleet.problems(outcomes):
         raise OverlayError("\n".join(problems))
 
 

@@ -184,9 +184,18 @@ class Surroundings(NamedTuple):
 
 
 @contextmanager
-def surroundings(db: str, tree: Path) -> Iterator[Surroundings]:
-    """Yield a server for `db`, "mysql" or "postgres", and a database with `tree`."""
-    with server(db) as server_environment, counter(db, server_environment) as count:
+def surroundings(
+    db: str, tree: Path, *, max_connections: int = 400
+) -> Iterator[Surroundings]:
+    """
+    Yield a server for `db`, "mysql" or "postgres", and a database with `tree`.
+
+    A private server accepts `max_connections`.
+    """
+    with (
+        server(db, max_connections=max_connections) as server_environment,
+        counter(db, server_environment) as count,
+    ):
         environment = {
             **server_environment,
             "DB": db,
@@ -194,7 +203,7 @@ def surroundings(db: str, tree: Path) -> Iterator[Surroundings]:
             "ROWS": str(ROWS),
         }
         with Script(
-            SCRIPTS / "rows.py", tree, db, environment | _with_django(tree, 0)
+            SCRIPTS / "rows.py", tree, db, environment | with_django(tree, 0)
         ) as script:
             environment["DATABASE"] = script.hear()["database"]
 
@@ -205,7 +214,8 @@ def surroundings(db: str, tree: Path) -> Iterator[Surroundings]:
             yield Surroundings(db, environment, lambda: count(0, ""), count_rows)
 
 
-def _with_django(tree: Path, age: int) -> dict[str, str]:
+def with_django(tree: Path, age: int) -> dict[str, str]:
+    """Return variables for the Django in `tree`, and CONN_MAX_AGE, in seconds."""
     return {
         "CONN_MAX_AGE": str(age),
         "PYTHONPATH": os.pathsep.join(map(str, [tree, tree / "tests", ROOT, FOLDER])),
@@ -218,7 +228,7 @@ def run(client: Client, tree: Path, age: int, around: Surroundings) -> Outcome:
 
     `age` is CONN_MAX_AGE, in seconds. Raise OverlayError if it doesn't get that far.
     """
-    environment = around.environment | _with_django(tree, age)
+    environment = around.environment | with_django(tree, age)
     around = around._replace(environment=environment)
     if client.command:
         return _run_command(client, tree, around)

@@ -105,7 +105,10 @@ def counter(
     if db == "sqlite":
         yield _count_descriptors
         return
-    connect, query = {"mysql": (_mysql, MYSQL), "postgres": (_postgres, POSTGRES)}[db]
+    connect, query = {
+        "mysql": (connect_mysql, MYSQL),
+        "postgres": (_postgres, POSTGRES),
+    }[db]
     with closing(connect(environment)) as connection, connection.cursor() as cursor:
 
         def count() -> int:
@@ -120,7 +123,8 @@ MYSQL = "SHOW GLOBAL STATUS LIKE 'Threads_connected'"
 POSTGRES = "SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
 
 
-def _mysql(environment: dict[str, str]):
+def connect_mysql(environment: dict[str, str]):
+    """Return a connection of the driver to the server that `environment` names."""
     import MySQLdb
 
     return MySQLdb.connect(

@@ -44,13 +44,17 @@ FOLDERS = {
     "mysql": ["usr/sbin", "usr/local/sbin", "usr/libexec"],
     "postgres": ["usr/lib/postgresql/*/bin", "usr/pgsql-*/bin"],
     "redis": [],
+    "pgbouncer": ["usr/sbin", "usr/local/sbin"],
 }
 PACKAGES = {
     "mysql": "MariaDB or MySQL (Debian and Ubuntu: "
     "apt-get install mariadb-server-core mariadb-client openssl tzdata)",
     "postgres": "PostgreSQL (Debian and Ubuntu: apt-get install postgresql openssl)",
     "redis": "Redis (Debian and Ubuntu: apt-get install redis-server)",
+    "pgbouncer": "PgBouncer (Debian and Ubuntu: apt-get install pgbouncer)",
 }
+# How they say so: MariaDB and PostgreSQL, Redis, PgBouncer.
+UP = r"(?i)ready (to accept|for) connections|process up"
 PATIENCE = 60.0  # seconds to start, or to stop
 
 
@@ -76,7 +80,7 @@ def server(db: str, *, max_connections: int = 400) -> Iterator[dict[str, str]]:
     with ends_on_signals():
         if db == "sqlite":
             yield {}
-        elif named := _named_by_user(db):
+        elif named := named_by_user(db):
             yield named
         else:
             prepare = {"mysql": _mysql, "postgres": _postgres, "redis": _redis}[db]
@@ -86,7 +90,41 @@ def server(db: str, *, max_connections: int = 400) -> Iterator[dict[str, str]]:
                     yield recipe.environment
 
 
-def _named_by_user(db: str) -> dict[str, str]:
+@contextmanager
+def pgbouncer(postgres: dict[str, str], pool_mode: str) -> Iterator[dict[str, str]]:
+    """
+    Put a private PgBouncer in front of a server; yield the variables to use it by.
+
+    `postgres` are those of the server, and `pool_mode` is "session" or "transaction".
+    Raise OverlayError if PgBouncer is not installed, or does not start or stay up.
+    """
+    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER"}
+    names["password"] = "PGPASSWORD"  # noqa: S105 (which is no password)
+    to_server = " ".join(
+        "{}='{}'".format(name, value.replace("'", "''"))
+        for name, variable in names.items()
+        if (value := postgres[variable])
+    )
+    program = _program("pgbouncer", "pgbouncer")
+    with _scratch_folder() as folder:
+        # Whoever gets into the folder may use it, its console as well.
+        (folder / "pgbouncer.ini").write_text(f"""\
+[databases]
+* = {to_server}
+[pgbouncer]
+auth_type = any
+listen_port = 6432
+pool_mode = {pool_mode}
+unix_socket_dir = {folder}
+""")
+        # SIGINT waits for clients to leave; after SIGTERM its exit code is 1.
+        recipe = Recipe([program, "pgbouncer.ini"], signal.SIGINT, {})
+        with _running(recipe, folder / "log"):
+            yield {"PGHOST": str(folder), "PGPORT": "6432"}
+
+
+def named_by_user(db: str) -> dict[str, str]:
+    """Return the variables of the server that the user names, or none."""
     hosts, others = VARIABLES.get(db, ((), ()))
     if not any(os.environ.get(name) for name in hosts):
         return {}
@@ -131,7 +169,7 @@ class _Server(mirakuru.Executor):
 
     def after_start_check(self) -> bool:
         text = self.log.read_text(errors="replace")
-        return bool(re.search(r"(?i)ready (to accept|for) connections", text))
+        return bool(re.search(UP, text))
 
 
 def _mysql(folder: Path, max_connections: int) -> Recipe:

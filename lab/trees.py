@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -75,6 +76,16 @@ def build(series: Series, release: str, patched: bool, cache: Path = CACHE) -> P
             if not tree.is_dir():  # another process was faster
                 raise
     return tree
+
+
+def build_each(series: Series, release: str) -> dict[str, Path]:
+    """Return the trees of build(), stock, patched without extras, and patched."""
+    lean = replace(series, extras=False)
+    return {
+        "stock": build(series, release, patched=False),
+        "without extras": build(lean, release, patched=True),
+        "patched": build(series, release, patched=True),
+    }
 
 
 def _digest(series: Series, release: str, patched: bool) -> str:
