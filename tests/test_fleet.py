@@ -74,4 +74,4 @@ def test_the_table_has_a_row_for_each_django():
     console = Console(record=True, width=80)
     fleet.show({"Celery": {"stock": stock, "patched": SERVED}}, "A", console)
     text = " ".join(console.export_text().split())
-    assert "Celery, 8 by 15 stock 40 30 9 1 30 40 4 0.5 patched 40 40 0 0 40" in text
+    assert "Celery, 8 by 12 stock 40 30 9 1 30 40 4 0.5 patched 40 40 0 0 40" in text
