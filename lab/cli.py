@@ -12,6 +12,7 @@ from lab import (
     ROOT,
     clients,
     debian,
+    ecosystem,
     fleet,
     install,
     plot,
@@ -250,6 +251,39 @@ def install_command(django: str | None, threads: int, packages: tuple[str]) -> N
                     problems.append(error.message)
     install.show(outcomes, wheels[0].name, Console())
     if problems := problems + [o.problem for o in outcomes if o.problem]:
+        raise OverlayError("\n".join(problems))
+
+
+@main.command("ecosystem", epilog=f"NAMES: {', '.join(ecosystem.PROJECTS)}.")
+@django_option
+@click.argument(
+    "names",
+    nargs=-1,
+    type=click.Choice(list(ecosystem.PROJECTS)),
+    metavar="[NAMES]...",
+)
+def ecosystem_command(django: str | None, names: tuple[str]) -> None:
+    """
+    Run test suites of others on stock and on patched Django, and compare each test.
+
+    NAMES are some of the projects; the default is all. Each has a virtual environment
+    of its own. If a test ends differently, the suite is run up to three more times on
+    both; a test that ends in several ways on one side is flaky. It fails if another one
+    differs, or if a suite can't be run.
+    """
+    release, sides = both_sides(django)
+    found, failures = {}, []
+    with Console(stderr=True).status("") as status:
+        for name in names or ecosystem.PROJECTS:
+            with TemporaryDirectory(prefix="overlay-", dir=scratch.parent()) as folder:
+                try:
+                    found[name] = ecosystem.compare(
+                        name, sides, release, Path(folder), status
+                    )
+                except OverlayError as error:  # the others take minutes
+                    failures.append(error.message)
+    ecosystem.show(found, f"Django {release}", Console())
+    if problems := failures + ecosystem.problems(found):
         raise OverlayError("\n".join(problems))
 
 

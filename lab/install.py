@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,14 +56,10 @@ def attempt(package: str, wheels: list[Path], threads: int, folder: Path) -> Out
     It is made in `folder`. Then the ticket's script runs there, with SQLite. Raise
     OverlayError if pip can't install them or the script fails.
     """
-    _run(sys.executable, "-m", "venv", "--without-pip", str(folder / "env"))
     python = folder / "env/bin/python"
-    pip = (*PIP, "--python", str(python))
-    done = _run(*pip, "install", "--quiet", *map(str, wheels), package)
-    if done.returncode:
-        why = pip_error(done.stdout + done.stderr)
+    if why := create_environment(folder / "env", [*map(str, wheels), package]):
         raise OverlayError(f"pip could not install {package} beside the wheel: {why}")
-    check = _run(*pip, "check")
+    check = _run(*PIP, "--python", str(python), "check")
     verify = _run(str(python), "-m", "overlay", "verify-installed")
     version = f"import importlib.metadata as m; print(m.version({package!r}))"
     # As a tree it has our tests, and no Django: that is the environment's.
@@ -78,6 +75,18 @@ def attempt(package: str, wheels: list[Path], threads: int, folder: Path) -> Out
         verified=verify.returncode,
         result=result,
     )
+
+
+def create_environment(folder: Path, requirements: Sequence[str]) -> str | None:
+    """
+    Make `folder` a virtual environment with `requirements`, which pip installs.
+
+    Return what pip says if it can't.
+    """
+    _run(sys.executable, "-m", "venv", "--without-pip", str(folder))
+    pip = (*PIP, "--python", str(folder / "bin/python"))
+    done = _run(*pip, "install", "--quiet", *requirements)
+    return pip_error(done.stdout + done.stderr) if done.returncode else None
 
 
 def show(outcomes: list[Outcome], title: str, console: Console) -> None:

@@ -61,17 +61,18 @@ class Verdict:
         )
 
 
-def outcomes(report: Path) -> dict[str, Outcome]:
+def outcomes(report: Path, *, pytest: bool = False) -> dict[str, Outcome]:
     """
     Return the outcome of each test in a JUnit file of Django's runner, by its id.
 
-    A test whose subtests have several outcomes has the worst of them.
+    With `pytest` it is one of pytest's, where a name with spaces has no subtest. A test
+    whose subtests have several outcomes has the worst of them.
     """
     worst_last = (PASSED, SKIPPED, FAILED)
     found: dict[str, Outcome] = {}
     for case in ElementTree.parse(report).iter("testcase"):
         # "test_name (i=1)", a subtest, or "setUpClass (app.tests.Case)"
-        name, _, rest = case.get("name").partition(" ")
+        name, _, rest = case.get("name").partition("\n" if pytest else " ")
         name = f"{case.get('classname') or rest.strip('()')}.{name}"
         outcome = _outcome(case)
         known = found.setdefault(name, outcome)

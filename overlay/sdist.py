@@ -1,4 +1,4 @@
-"""Django's source distributions: downloaded once with pip, checked, unpacked."""
+"""Source distributions, mostly Django's: downloaded once with pip, checked, unpacked."""
 
 import hashlib
 import os
@@ -27,16 +27,18 @@ CACHE = (
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
-def fetch(release: str, sha256: str | None, cache: Path) -> Path:
+def fetch(
+    release: str, sha256: str | None, cache: Path, package: str = "Django"
+) -> Path:
     """
-    Return the path of the source distribution of a Django release, in `cache`.
+    Return the path of the source distribution of a release of `package`, in `cache`.
 
     It comes from the index that the user's pip is set to use; pip checks its hash
     before it looks inside. A file in the cache is checked each time, and replaced if it
     is not what it should be. `sha256` is None for a release that nobody has looked at
     yet. Raise OverlayError if it cannot be had.
     """
-    archive = cache / f"django-{release}.tar.gz"
+    archive = cache / f"{package.lower()}-{release}.tar.gz"
     if archive.is_file() and sha256 in (None, hash_of(archive)):
         return archive
     cache.mkdir(parents=True, exist_ok=True)
@@ -44,15 +46,20 @@ def fetch(release: str, sha256: str | None, cache: Path) -> Path:
         folder = Path(name)
         requirements = folder / "requirements.txt"
         with_hash = f" --hash=sha256:{sha256}" if sha256 else ""
-        requirements.write_text(f"django=={release}{with_hash}\n")
+        requirements.write_text(f"{package}=={release}{with_hash}\n")
         command = [*PIP, "download", f"--dest={folder}", "--ignore-requires-python"]
-        command += [f"--requirement={requirements}", "--no-deps", "--no-binary=django"]
+        command += [
+            f"--requirement={requirements}",
+            "--no-deps",
+            f"--no-binary={package}",
+        ]
         # pip insists on building the metadata, which takes it up to 15 s.
-        with Console(stderr=True).status(f"Downloading Django {release} …"):
+        what = f"{package} {release}"
+        with Console(stderr=True).status(f"Downloading {what} …"):
             done = subprocess.run(command, check=False, capture_output=True, text=True)
         found = list(folder.glob("*.tar.gz"))
         if done.returncode or len(found) != 1:
-            raise OverlayError(_why_not(release, done.stdout + done.stderr))
+            raise OverlayError(_why_not(what, done.stdout + done.stderr))
         found[0].replace(archive)
     return archive
 
@@ -108,15 +115,14 @@ def hash_of(archive: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _why_not(release: str, said: str) -> str:
+def _why_not(what: str, said: str) -> str:
     if "DO NOT MATCH THE HASHES" in said:
         return (
-            f"The source distribution of Django {release} that pip found does not have "
-            "the sha256 in BASE; it was thrown away."
+            f"The source distribution of {what} that pip found does not have the sha256 "
+            "that is noted here; it was thrown away."
         )
     return (
-        f"pip could not download Django {release}, which is not in the cache: "
-        f"{pip_error(said)}"
+        f"pip could not download {what}, which is not in the cache: {pip_error(said)}"
     )
 
 
