@@ -104,10 +104,11 @@ def fork_in_transaction_of_thread(target):
 
 
 def import_ctypes():
-    """Whether ctypes is imported before and after the process forks."""
-    before = "ctypes" in sys.modules
+    """Whether ctypes is imported when the process forks."""
+    # Colorama, which Django uses if it's installed, imports it, too.
+    sys.modules.pop("ctypes", None)
     fork(lambda: None)
-    return [before, "ctypes" in sys.modules]
+    return "ctypes" in sys.modules
 
 
 def fail():
