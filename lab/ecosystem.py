@@ -98,21 +98,6 @@ PROJECTS = {
         "tests/test_database.py tests/test_db_setup.py tests/test_fixtures.py",
         "pytest==9.2.0 django-configurations==2.5.1 pytest-xdist==3.8.0",
     ),
-    "sentry-sdk": Project(
-        "2.75.0",
-        "c38ac2d4b2435c11da821e173bb9d9088c98f41ae92f559ce0e424170a8e1a29",
-        "--forked --ds=tests.integrations.django.myapp.settings "
-        "tests/integrations/django",
-        "pytest==8.4.2 pytest-django==4.14.0 pytest-forked pytest-asyncio pytest-localserver werkzeug "
-        "psycopg2-binary channels[daphne] executing jsonschema djangorestframework",
-        db="postgres",
-        environment={
-            "SENTRY_PYTHON_TEST_POSTGRES_HOST": "{PGHOST}",
-            "SENTRY_PYTHON_TEST_POSTGRES_PORT": "{PGPORT}",
-            "SENTRY_PYTHON_TEST_POSTGRES_USER": "{PGUSER}",
-            "SENTRY_PYTHON_TEST_POSTGRES_PASSWORD": "{PGPASSWORD}",
-        },
-    ),
     "wagtail": Project(
         "8.0.1",
         "819865a10bce86b16288cfaefa4195b90ffb5e7ac494fb18659e7be099ef386f",
