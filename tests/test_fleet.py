@@ -35,8 +35,8 @@ def test_threads_of_processes_are_all_served_when_patched(tmp_path, monkeypatch)
     assert stock["rows"] == 200 - stock["refused"] - len(stock["errors"])
     for side in lean, patched:
         assert (side["rows"], side["refused"], side["errors"]) == (200, 0, [])
-        assert side["peak"] < 20
-    assert lean["connections"] == 400  # each thread asks over one of its own
+    # Django 6.0 and later first ask over another one in each thread.
+    assert lean["connections"] in (200, 400)
     assert patched["connections"] < 250
 
 
