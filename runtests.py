@@ -135,7 +135,6 @@ def main(
     require_packages(db, ours=any(is_ours(label, series) for label in labels))
     if part:
         os.environ["OVERLAY_PART"] = part
-    # No labels are all tests, for which Django's runner has --parallel.
     parts = 1 if part else how_many(parts, db, labels, options)
     if not tree:
         build = partial(trees.build, series, release)
@@ -219,6 +218,7 @@ def how_many(
     named = any(os.environ.get(name) for name in VARIABLES.get(db, [[]])[0])
     if named or any(option.startswith(ONE_RUN) for option in options):
         return 1
+    # Without labels it's all tests, for which Django's runner has --parallel.
     return wanted or (1 if all("." in label for label in labels) else 4)
 
 
