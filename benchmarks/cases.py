@@ -11,12 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from statistics import median
 from threading import Barrier, Semaphore, Thread
 
 from lab.scripts.common import database, say
+from lab.servers import pgbouncer
 
 RAW_DRIVER = "raw driver"
 TOGETHER = 8  # threads at a time that save
@@ -109,7 +110,12 @@ def calls() -> Round:
 
 
 def saves() -> Round:
-    """Time new threads that save a row each, with a connection each or with a pool."""
+    """
+    Time new threads that save a row each, with a connection each or with a pool.
+
+    "ORM" is on a connection that the driver opens and closes: what remains if Django's
+    own way to do that cost nothing.
+    """
     from django.db import connection, connections
     from django.test.utils import CaptureQueriesContext
     from thread_connections.models import Item
@@ -123,6 +129,12 @@ def saves() -> Round:
     parameters = connection.get_connection_params()
     address = {name: parameters[name] for name in ADDRESS & parameters.keys()}
     driver = connection.Database
+    # What stock Django would ask the server for, over another connection.
+    asked = {
+        name: getattr(connection, name)
+        for name in ["mysql_server_data"]
+        if hasattr(connection, name)
+    }
     if connection.vendor == "sqlite":
         autocommit = {"isolation_level": None}
     else:
@@ -136,6 +148,15 @@ def saves() -> Round:
         cursor.close()
         raw.close()
 
+    def save_on_connection_of_driver() -> None:
+        wrapper = connections["default"]
+        vars(wrapper).update(asked)
+        wrapper.connection = driver.connect(**parameters | autocommit)
+        wrapper.autocommit = True
+        save()
+        wrapper.connection.close()
+        wrapper.connection = None
+
     # Threads that write to SQLite at once sleep until the others have written.
     together = 1 if connection.vendor == "sqlite" else TOGETHER
 
@@ -144,6 +165,7 @@ def saves() -> Round:
 
     timed = {
         RAW_DRIVER: time_threads(save_with_driver),
+        "ORM": time_threads(save_on_connection_of_driver),
         "closed by hand": time_threads(by_hand(save)),
     }
     if is_patched():
@@ -165,27 +187,29 @@ def pools() -> Iterator[list[str]]:
 
     default = connection.settings_dict
     found = {}
-    if connection.vendor in DJ_POOLS and find_spec("dj_db_conn_pool"):
-        found["django-db-connection-pool"] = {
-            "ENGINE": DJ_POOLS[connection.vendor],
-            "POOL_OPTIONS": {"POOL_SIZE": TOGETHER, "MAX_OVERFLOW": 0},
-        }
-    if connection.vendor == "postgresql":
-        pool = {"min_size": TOGETHER, "max_size": TOGETHER}
-        found["psycopg's pool"] = {"OPTIONS": {**default["OPTIONS"], "pool": pool}}
-    connections.settings |= {alias: default | own for alias, own in found.items()}
-    try:
-        yield [*found]
-    finally:
-        if "django-db-connection-pool" in found:
+    with ExitStack() as stack:
+        if connection.vendor in DJ_POOLS and find_spec("dj_db_conn_pool"):
             from dj_db_conn_pool.core import pool_container
 
-            pool_container.dispose()
-            pool_container.clear()
-        if "psycopg's pool" in found:
-            connections["psycopg's pool"].close_pool()
-        for alias in found:
-            del connections.settings[alias]
+            found["django-db-connection-pool"] = {
+                "ENGINE": DJ_POOLS[connection.vendor],
+                "POOL_OPTIONS": {"POOL_SIZE": TOGETHER, "MAX_OVERFLOW": 0},
+            }
+            stack.callback(pool_container.clear)
+            stack.callback(pool_container.dispose)
+        if connection.vendor == "postgresql":
+            front = stack.enter_context(pgbouncer(dict(os.environ), "session"))
+            found["PgBouncer"] = {"HOST": front["PGHOST"], "PORT": front["PGPORT"]}
+            pool = {"min_size": TOGETHER, "max_size": TOGETHER}
+            found["psycopg's pool"] = {"OPTIONS": {**default["OPTIONS"], "pool": pool}}
+            stack.callback(lambda: connections["psycopg's pool"].close_pool())
+        connections.settings |= {alias: default | own for alias, own in found.items()}
+        try:
+            yield [*found]
+        finally:
+            stack.close()
+            for alias in found:
+                del connections.settings[alias]
 
 
 def growth(most: str) -> Round:

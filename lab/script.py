@@ -42,6 +42,8 @@ class Script:
         # SQLite's databases are in the temporary folder, and so are the errors: nobody
         # would read a pipe of what 200 threads may have to say.
         self.scratch = tempfile.TemporaryDirectory(prefix="overlay-")
+        # A server that the script starts doesn't run as root, and has a folder in it.
+        Path(self.scratch.name).chmod(0o711)
         self.errors = Path(self.scratch.name, "errors")
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(

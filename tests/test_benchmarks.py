@@ -5,6 +5,8 @@ import subprocess
 import sys
 from xml.etree import ElementTree
 
+import pytest
+
 from benchmarks.__main__ import Timed, compare
 from lab import ROOT
 
@@ -34,15 +36,22 @@ def test_sets_that_are_asked_for_are_shown() -> None:
         assert f"{django}: " in done.stdout  # its memory
 
 
-def test_saves_are_compared_with_the_driver(tmp_path) -> None:
+@pytest.mark.parametrize(
+    "db, pools", [("mysql", set()), ("postgres", {"PgBouncer", "psycopg's pool"})]
+)
+def test_saves_are_compared_with_the_driver(db, pools, tmp_path) -> None:
     files = [tmp_path / "figures.json", tmp_path / "figure.svg"]
-    options = ["--db", "mysql", "--rounds", 2, "--json", files[0], "--plot", files[1]]
+    options = ["--db", db, "--rounds", 2, "--json", files[0], "--plot", files[1]]
     done = run("saves", *options)
     assert done.returncode == 0, done.stderr
     content = json.loads(files[0].read_text())["sets"]["saves"]
     ratios = {(row["case"], row["django"]): row["ratio"] for row in content["rows"]}
     for django in DJANGOS:
         assert ratios["raw driver", django] == 1
+        assert ratios["ORM", django] > 1
+        assert {f"{pool}, closed by hand" for pool in pools} <= {
+            case for case, found in ratios if found == django
+        }
     assert ratios["left to Django", "patched"] > 0
     assert ("left to Django", "stock") not in ratios
     assert len(content["rounds"]["stock"]["rounds"]) == 2
