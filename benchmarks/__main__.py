@@ -10,7 +10,7 @@ from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 
 import click
@@ -268,14 +268,24 @@ def show(rows: list[Row], title: str, console: Console) -> None:
 
 
 def show_growth(timed: dict[str, Timed], console: Console) -> None:
-    """Print the memory after the first round and the last, and how long both took."""
+    """
+    Print the memory after the first round and the last, and what rounds took.
+
+    That are medians of the ratios to stock Django, of a tenth of the rounds.
+    """
+    stock = timed["stock"].rounds
+    tenth = -(-len(stock) // 10)
     for django, results in timed.items():
-        first, last = (sum(results.rounds[index].values()) for index in (0, -1))
+        ratios = [
+            sum(own.values()) / sum(its.values())
+            for own, its in zip(results.rounds, stock, strict=True)
+        ]
         console.print(
             f"{django}: {results.memory[0]:.1f} MiB after the first round, "
-            f"{results.memory[-1]:.1f} after the last; "
-            f"the last took {last / first:.2f} times as long.",
+            f"{results.memory[-1]:.1f} after the last; {median(ratios[:tenth]):.2f} "
+            f"times as long as stock at first, {median(ratios[-tenth:]):.2f} at last.",
             highlight=False,
+            soft_wrap=True,
         )
 
 
