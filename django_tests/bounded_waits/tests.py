@@ -4,7 +4,13 @@ from unittest import mock
 
 from surviving_threads.projects import ProjectTestCase
 
-from django.db import OperationalError, ProgrammingError, connection, connections
+from django.db import (
+    DatabaseError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+    connections,
+)
 from django.db.backends.base.creation import BaseDatabaseCreation
 from django.test import SimpleTestCase, tag
 
@@ -30,6 +36,11 @@ def execute(sql):
 
 foreign = []
 """
+
+
+class ReceiverError(Exception):
+    def __init__(self, reason, table):
+        super().__init__(f"{reason} {table}.")
 
 
 def execute(conn, *statements):
@@ -216,19 +227,40 @@ class LimitLockWaitsTests(WaitsTestCase):
         listed = [int(line.partition(":")[0]) for line in sessions.split("\n")]
         self.assertCountEqual(listed, map(get_session_id, conns))
 
+    def get_limits(self):
+        return execute(
+            self.conn,
+            {
+                "mysql": "SELECT @@lock_wait_timeout, @@innodb_lock_wait_timeout",
+                "postgresql": "SELECT current_setting('lock_timeout')",
+            }[connection.vendor],
+        )
+
     def test_limit(self):
+        """A session of a connection pool isn't limited afterward."""
+        limits = self.get_limits()
         with (
             self.conn.cursor() as cursor,
             self.conn.creation.limit_lock_waits(cursor, self.name),
         ):
-            cursor.execute(
-                {
-                    "mysql": "SELECT @@lock_wait_timeout, @@innodb_lock_wait_timeout",
-                    "postgresql": "SELECT current_setting('lock_timeout')",
-                }[connection.vendor]
+            self.assertEqual(
+                self.get_limits(),
+                {"mysql": (5, 5), "postgresql": ("5s",)}[connection.vendor],
             )
-            limits = {"mysql": (5, 5), "postgresql": ("5s",)}[connection.vendor]
-            self.assertEqual(cursor.fetchone(), limits)
+        self.assertEqual(self.get_limits(), limits)
+
+    @unittest.skipUnless(connection.vendor == "mysql", "PostgreSQL doesn't wait.")
+    def test_create_existing_database(self):
+        """It isn't created again, which would wait for who uses it."""
+        execute(self.locker, "LOCK TABLES bounded_waits WRITE")
+        parameters = {"dbname": connection.ops.quote_name(self.name), "suffix": ""}
+        with self.conn.cursor() as cursor:
+            cursor.execute("SET lock_wait_timeout = 1")
+            create = self.conn.creation._execute_create_test_db
+            create(cursor, parameters, keepdb=True)
+            with self.assertRaises(DatabaseError) as cm:
+                create(cursor, parameters)
+        self.assertEqual(cm.exception.args[0], 1007)
 
     def test_row_lock(self):
         execute(self.locker, "BEGIN", "SELECT * FROM bounded_waits FOR UPDATE")
@@ -252,14 +284,16 @@ class LimitLockWaitsTests(WaitsTestCase):
         """The error may be the cause of another one."""
         execute(self.locker, "BEGIN", "SELECT * FROM bounded_waits")
         with (
-            self.assertRaises(ValueError) as cm,
+            self.assertRaises(ReceiverError) as cm,
             self.limit_lock_waits() as cursor,
         ):
             try:
                 cursor.execute("TRUNCATE TABLE bounded_waits")
             except OperationalError as e:
-                raise ValueError("Couldn't truncate.") from e
-        self.assertTrue(str(cm.exception).startswith("Couldn't truncate.\nVisible "))
+                raise ReceiverError("Couldn't truncate", "bounded_waits") from e
+        self.assertTrue(
+            str(cm.exception).startswith("Couldn't truncate bounded_waits.\nVisible ")
+        )
         self.assertListedSessions(cm.exception, connection, self.locker)
 
     def test_other_database(self):
@@ -290,6 +324,18 @@ class LimitLockWaitsTests(WaitsTestCase):
         self.conn.set_autocommit(False)
         self.addCleanup(self.conn.close)
         self.assertNotListed()
+
+    def test_lock_error_of_closed_connection(self):
+        """The error isn't replaced by one about the connection."""
+        execute(self.locker, "BEGIN", "SELECT * FROM bounded_waits")
+        with (
+            self.assertRaisesMessage(OperationalError, "timeout"),
+            self.limit_lock_waits() as cursor,
+        ):
+            try:
+                cursor.execute("TRUNCATE TABLE bounded_waits")
+            finally:
+                self.conn.close()
 
     def test_lock_error_in_transaction(self):
         """

@@ -29,8 +29,21 @@ def fork(target):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def collect_garbage_without_ctypes():
-    sys.modules["ctypes"] = None
+class NoCtypes:
+    """A finder of modules that raises an error if ctypes is imported."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def find_spec(self, name, path, target=None):
+        if name == "ctypes":
+            raise self.error
+
+
+def collect_garbage_without_ctypes(error):
+    # Drivers may have imported it.
+    sys.modules.pop("ctypes", None)
+    sys.meta_path.insert(0, NoCtypes(error))
 
     def collect():
         gc.collect()
@@ -128,7 +141,9 @@ PROCESSES = {
     "exception": lambda: fork(fail),
     "transaction": fork_in_transaction,
     "transaction_of_thread": lambda: fork_in_transaction_of_thread(lambda: None),
-    "garbage_collection_without_ctypes": collect_garbage_without_ctypes,
+    "without_ctypes": lambda: collect_garbage_without_ctypes(ImportError()),
+    # As where Python is linked statically.
+    "broken_ctypes": lambda: collect_garbage_without_ctypes(OSError()),
     "ctypes": import_ctypes,
     "multiprocessing_fork": lambda: run_process("fork"),
     "multiprocessing_forkserver": lambda: run_process("forkserver"),

@@ -169,7 +169,9 @@ class InheritedConnectionsTests(ForkTestCase):
     @regression_on("mysql", "sqlite")
     def test_exit_without_ctypes(self):
         """Garbage is collected by a child process that then just ends."""
-        self.assertSurvived("garbage_collection_without_ctypes", 0)
+        for process in ["without_ctypes", "broken_ctypes"]:
+            with self.subTest(process=process):
+                self.assertSurvived(process, 0)
 
     @regression_on("mysql", "sqlite")
     def test_exit_in_transaction_of_another_thread(self):
@@ -437,6 +439,52 @@ class InheritedConnectionsTests(ForkTestCase):
                 )
                 self.assertEqual(inherited, [None] * 3)
                 self.assertEqual(errors, [KeyboardInterrupt])
+
+    @tag("regression")
+    def test_failing_close(self):
+        """
+        The parent's socket isn't used if close() of a database backend fails.
+        """
+        fd = self.get_fileno()
+        conn = self.connect()
+        with mock.patch.object(conn, "close", side_effect=ValueError):
+            device, errors = self.fork_with_unraisable(lambda: os.fstat(fd).st_rdev)
+        self.assertEqual(device, os.stat(os.devnull).st_rdev)
+        self.assertEqual(errors, [ValueError])
+
+    @tag("regression")
+    def test_driver_without_fileno(self):
+        """Drivers may lack fileno(), or not implement it."""
+        conn = self.connect()
+        for raw_conn in [
+            object(),
+            mock.Mock(**{"fileno.return_value": None}),
+            mock.Mock(**{"fileno.side_effect": NotImplementedError}),
+        ]:
+            with self.subTest(raw_conn=raw_conn):
+                self.assertIsNone(conn._get_socket(raw_conn))
+
+    @tag("regression")
+    def test_locked_by_another_thread(self):
+        """A thread that doesn't exist in a child process may hold a lock."""
+        conn = self.connect()
+        with conn._thread_sharing_lock:
+            self.assertIsNotNone(self.fork(get_session))
+
+    @tag("regression")
+    def test_opened_by_child_process(self):
+        """
+        What a child process has opened is closed when its thread ends, even if
+        it inherits the wrapper.
+        """
+
+        def end_thread():
+            conn = self.connect()
+            conn._close_on_thread_end()
+            return conn.connection is None
+
+        self.connect()
+        self.assertIs(self.fork(end_thread), True)
 
     @tag("regression")
     def test_no_file_descriptors(self):
