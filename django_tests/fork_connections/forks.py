@@ -141,9 +141,9 @@ PROCESSES = {
     "exception": lambda: fork(fail),
     "transaction": fork_in_transaction,
     "transaction_of_thread": lambda: fork_in_transaction_of_thread(lambda: None),
-    "without_ctypes": lambda: collect_garbage_without_ctypes(ImportError()),
+    "without_ctypes": lambda: collect_garbage_without_ctypes(ImportError),
     # As where Python is linked statically.
-    "broken_ctypes": lambda: collect_garbage_without_ctypes(OSError()),
+    "broken_ctypes": lambda: collect_garbage_without_ctypes(OSError),
     "ctypes": import_ctypes,
     "multiprocessing_fork": lambda: run_process("fork"),
     "multiprocessing_forkserver": lambda: run_process("forkserver"),
