@@ -325,8 +325,8 @@ class LimitLockWaitsTests(WaitsTestCase):
         self.addCleanup(self.conn.close)
         self.assertNotListed()
 
-    def test_lock_error_of_closed_connection(self):
-        """The error isn't replaced by one about the connection."""
+    def test_lock_error_of_closed_cursor(self):
+        """The error isn't replaced by one about the cursor."""
         execute(self.locker, "BEGIN", "SELECT * FROM bounded_waits")
         with (
             self.assertRaisesMessage(OperationalError, "timeout"),
@@ -335,7 +335,7 @@ class LimitLockWaitsTests(WaitsTestCase):
             try:
                 cursor.execute("TRUNCATE TABLE bounded_waits")
             finally:
-                self.conn.close()
+                cursor.close()
 
     def test_lock_error_in_transaction(self):
         """
