@@ -266,15 +266,15 @@ def ecosystem_command(django: str | None, names: tuple[str]) -> None:
     """
     Run test suites of others on stock and on patched Django, and compare each test.
 
-    NAMES are some of the projects; the default is all. Each has a virtual environment
-    of its own. If a test ends differently, the suite is run up to three more times on
-    both; a test that ends in several ways on one side is flaky. It fails if another one
-    differs, or if a suite can't be run.
+    NAMES are some of the projects; the default is all that have tests for this Django.
+    Each has a virtual environment of its own. If a test ends differently, the suite is
+    run up to three more times on both; a test that ends in several ways on one side is
+    flaky. It fails if another one differs, or if a suite can't be run.
     """
     release, sides = both_sides(django)
     found, failures = {}, []
     with Console(stderr=True).status("") as status:
-        for name in names or ecosystem.PROJECTS:
+        for name in names or ecosystem.projects_for(release):
             with TemporaryDirectory(prefix="overlay-", dir=scratch.parent()) as folder:
                 try:
                     found[name] = ecosystem.compare(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from packaging.version import Version
 from rich import box
 from rich.console import Console
 from rich.status import Status
@@ -35,6 +36,7 @@ class Project(NamedTuple):
     db: str = "sqlite"  # which server they need, as in lab.servers.server()
     # Added to that of the server, whose variables the values may name in braces.
     environment: Mapping[str, str] = {}
+    django: str = "5.2"  # the least whose features they test
 
 
 PYTEST = "pytest==9.2.0 pytest-django==4.14.0"
@@ -91,6 +93,7 @@ PROJECTS = {
         "328f5a2dd1406621e5edb17d45655ae232ad9f32c0795ca8dc0bfc121dd7b30c",
         "huey/tests/test_django_tasks.py",
         f"{PYTEST}",
+        django="6.0",  # which has django.tasks
     ),
     "pytest-django": Project(
         "4.14.0",
@@ -106,6 +109,15 @@ PROJECTS = {
         f"{PYTEST} jinja2 freezegun responses factory-boy django-pattern-library boto3",
     ),
 }
+
+
+def projects_for(release: str) -> list[str]:
+    """Return the names of the projects whose tests are of use on a Django release."""
+    return [
+        name
+        for name, project in PROJECTS.items()
+        if Version(release) >= Version(project.django)
+    ]
 
 
 class Comparison(NamedTuple):

@@ -204,6 +204,15 @@ def test_the_table_has_stock_beside_patched_and_the_tests_that_differ():
     assert "celery: lost: differs: passed, passed → not run, not run" in text
 
 
+@pytest.mark.parametrize(
+    ("release", "is_tested"), [("5.2.19", False), ("6.0", True), ("6.1.3", True)]
+)
+def test_a_project_needs_a_django_that_it_has_tests_for(release, is_tested):
+    names = ecosystem.projects_for(release)
+    assert ("huey" in names) is is_tested
+    assert "celery" in names
+
+
 def test_a_project_that_is_not_known_is_refused():
     result = CliRunner().invoke(main, ["ecosystem", "django"])
     assert result.exit_code == 2
