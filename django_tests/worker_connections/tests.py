@@ -163,7 +163,8 @@ class FalseAlarmTests(WorkerTestCase):
     def assertQuiet(self, tests, *options, **kwargs):
         for output in self.run_in_parallel(tests, *options, **kwargs):
             self.assertIn("\nOK\n", output)
-            self.assertNotIn("Warning", output)
+            # MySQL's mysqldump has warnings of its own.
+            self.assertNotRegex(output, r"\wWarning")
             self.assertNotIn("Terminated", output)
 
     def test_grace(self):
