@@ -161,7 +161,8 @@ def _environment(python: Path, prefix: Path) -> Path:
     wanted = list(project["dependencies"])
     for extra in EXTRAS:
         wanted += project["optional-dependencies"][extra]
-    command = [str(programs / "python"), f"{pip}/pip", "install", *wanted]
+    # pip itself, too: what's run there may have to download Django.
+    command = [str(programs / "python"), f"{pip}/pip", "install", str(pip), *wanted]
     # Of the headers there, only those that this machine doesn't have are for its compiler.
     flags = f"-idirafter {prefix / 'usr/include'}"
     done = subprocess.run(
