@@ -271,7 +271,7 @@ def show_growth(timed: dict[str, Timed], console: Console) -> None:
     """
     Print the memory after the first round and the last, and what rounds took.
 
-    That are medians of the ratios to stock Django, of a tenth of the rounds.
+    The latter are medians of ratios to stock Django, of a tenth of the rounds.
     """
     stock = timed["stock"].rounds
     tenth = -(-len(stock) // 10)

@@ -130,11 +130,9 @@ def saves() -> Round:
     address = {name: parameters[name] for name in ADDRESS & parameters.keys()}
     driver = connection.Database
     # What stock Django would ask the server for, over another connection.
-    asked = {
-        name: getattr(connection, name)
-        for name in ["mysql_server_data"]
-        if hasattr(connection, name)
-    }
+    asked = {}
+    if connection.vendor == "mysql":
+        asked["mysql_server_data"] = connection.mysql_server_data
     if connection.vendor == "sqlite":
         autocommit = {"isolation_level": None}
     else:
@@ -187,7 +185,13 @@ def pools() -> Iterator[list[str]]:
 
     default = connection.settings_dict
     found = {}
+
+    def forget() -> None:
+        for alias in found:
+            connections.settings.pop(alias, None)
+
     with ExitStack() as stack:
+        stack.callback(forget)  # once the pools are closed
         if connection.vendor in DJ_POOLS and find_spec("dj_db_conn_pool"):
             from dj_db_conn_pool.core import pool_container
 
@@ -204,12 +208,7 @@ def pools() -> Iterator[list[str]]:
             found["psycopg's pool"] = {"OPTIONS": {**default["OPTIONS"], "pool": pool}}
             stack.callback(lambda: connections["psycopg's pool"].close_pool())
         connections.settings |= {alias: default | own for alias, own in found.items()}
-        try:
-            yield [*found]
-        finally:
-            stack.close()
-            for alias in found:
-                del connections.settings[alias]
+        yield [*found]
 
 
 def growth(most: str) -> Round:

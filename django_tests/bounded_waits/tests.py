@@ -249,6 +249,12 @@ class LimitLockWaitsTests(WaitsTestCase):
             )
         self.assertEqual(self.get_limits(), limits)
 
+    def test_closed_connection(self):
+        """A receiver of a signal may close the connection."""
+        with self.limit_lock_waits():
+            self.conn.close()
+        self.assertIsNone(self.conn.connection)
+
     @unittest.skipUnless(connection.vendor == "mysql", "PostgreSQL doesn't wait.")
     def test_create_existing_database(self):
         """It isn't created again, which would wait for who uses it."""

@@ -5,6 +5,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import unittest
 import weakref
@@ -452,17 +453,27 @@ class InheritedConnectionsTests(ForkTestCase):
         self.assertEqual(device, os.stat(os.devnull).st_rdev)
         self.assertEqual(errors, [ValueError])
 
-    @tag("regression")
     def test_driver_without_fileno(self):
         """Drivers may lack fileno(), or not implement it."""
-        conn = self.connect()
+        missing = mock.Mock()
+        del missing.fileno
         for raw_conn in [
-            object(),
+            missing,
             mock.Mock(**{"fileno.return_value": None}),
             mock.Mock(**{"fileno.side_effect": NotImplementedError}),
         ]:
-            with self.subTest(raw_conn=raw_conn):
-                self.assertIsNone(conn._get_socket(raw_conn))
+            conn = connections.create_connection("default")
+            with (
+                self.subTest(raw_conn=raw_conn),
+                mock.patch.multiple(
+                    conn,
+                    get_new_connection=mock.Mock(return_value=raw_conn),
+                    set_autocommit=mock.DEFAULT,
+                    init_connection_state=mock.DEFAULT,
+                ),
+            ):
+                conn.connect()
+                self.assertIs(conn.connection, raw_conn)
 
     @tag("regression")
     def test_locked_by_another_thread(self):
@@ -472,19 +483,33 @@ class InheritedConnectionsTests(ForkTestCase):
             self.assertIsNotNone(self.fork(get_session))
 
     @tag("regression")
-    def test_opened_by_child_process(self):
+    def test_end_of_forking_thread(self):
         """
-        What a child process has opened is closed when its thread ends, even if
-        it inherits the wrapper.
+        What the thread that forks opens in the child process is closed when it
+        ends there, even if it inherits the wrapper.
         """
+        reader, writer = Pipe(duplex=False)
 
-        def end_thread():
-            conn = self.connect()
-            conn._close_on_thread_end()
-            return conn.connection is None
+        def report(conn):
+            deadline = time.monotonic() + 10
+            while conn.connection is not None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            writer.send(conn.connection is None)
+            os._exit(0)
 
-        self.connect()
-        self.assertIs(self.fork(end_thread), True)
+        def fork():
+            self.connect()
+            if (pid := os.fork()) == 0:
+                threading.Thread(target=report, args=[self.connect()]).start()
+            return pid
+
+        pid = self.run_thread(fork)
+        writer.close()
+        with reader:
+            is_closed = reader.poll(60) and reader.recv()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        self.assertIs(is_closed, True)
 
     @tag("regression")
     def test_no_file_descriptors(self):
@@ -526,6 +551,17 @@ class InheritedConnectionsTests(ForkTestCase):
             is_called, errors = self.fork_with_unraisable(lambda: close.called)
         self.assertIs(is_called, True)
         self.assertEqual(errors, [])
+
+    @tag("regression")
+    def test_close_is_not_called_in_transaction(self):
+        """It might use the connection, which the wrapper still has."""
+        conn = self.connect()
+        with transaction.atomic(), mock.patch.object(conn, "close") as close:
+            is_called, given_up = self.fork(
+                lambda: (close.called, conn.closed_in_transaction)
+            )
+        self.assertIs(is_called, False)
+        self.assertIs(given_up, True)
 
     @tag("regression")
     def test_threads(self):
